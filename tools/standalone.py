@@ -1,0 +1,225 @@
+"""Airflow's own ``airflow standalone``, made fit to be left alone for a night.
+
+Started by ``tools/observatory.py`` with all settings in the environment. What differs from Airflow's:
+the log servers of scheduler and triggerer stay off (nothing listens but the API on 127.0.0.1), a component
+that dies is started again, its output goes to a log file of limited size, and the pools exist.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import psutil
+from airflow.cli.commands import standalone_command
+from airflow.configuration import conf
+from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
+from airflow.jobs.job import most_recent_job
+from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
+from airflow.jobs.triggerer_job_runner import TriggererJobRunner
+from airflow.models.pool import Pool
+from filelock import FileLock, Timeout
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+from observatory import HOST, STATE, component_log, read_state
+
+if TYPE_CHECKING:
+    from airflow.jobs.base_job_runner import BaseJobRunner
+
+HOME = Path(os.environ["AIRFLOW_HOME"])
+PORT = int(os.environ["AIRFLOW__API__PORT"])
+
+# Archived nights wait here, so that they never crowd out the live one.
+ARCHIVE_SLOTS = 2
+
+GRACE_SECONDS = 15
+LOG_BYTES = 10_000_000
+LOG_BACKUPS = 3
+LONGEST_PAUSE_SECONDS = 60
+
+
+def say(line: str) -> None:
+    """Print a line of the console at once, also into a file."""
+    print(line, flush=True)
+
+
+class Component(standalone_command.SubCommand):
+    """One of Airflow's processes: logged to a file, and started again when it dies."""
+
+    def __init__(
+        self, parent: Observatory, name: str, command: list[str], env: dict[str, str]
+    ) -> None:
+        if name in ("scheduler", "triggerer"):
+            command = [*command, "--skip-serve-logs"]
+        super().__init__(parent, name=name, command=command, env=env)
+        self.daemon = True
+        self.stopping = threading.Event()
+        self.sessions: list[int] = []
+        self.log = component_log(HOME, name)
+        self.log.parent.mkdir(exist_ok=True)
+        self._file = RotatingFileHandler(self.log, maxBytes=LOG_BYTES, backupCount=LOG_BACKUPS)
+
+    def run(self) -> None:
+        """Keep the process running until `stop`."""
+        pause = 1.0
+        while not self.stopping.is_set():
+            started = time.monotonic()
+            code = self._run_once()
+            if self.stopping.is_set():
+                return
+            pause = 1.0 if time.monotonic() - started > LONGEST_PAUSE_SECONDS else pause
+            say(f"{self.name} ended with code {code}; read {self.log}. It starts again in {pause:.0f} s.")
+            self.stopping.wait(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)
+
+    def _run_once(self) -> int:
+        # A session of its own: Ctrl-C goes to the console alone, which ends the components in order.
+        process = subprocess.Popen(
+            ["airflow", *self.command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=self.env,
+            start_new_session=True,
+        )
+        self.process = process
+        self.sessions.append(process.pid)
+        self.parent.note()
+        # Its children may outlive it with the pipe still open, so nobody waits for the pipe's end.
+        threading.Thread(target=self._copy, args=(process.stdout,), daemon=True).start()
+        return process.wait()
+
+    def _copy(self, stream: IO[bytes]) -> None:
+        for line in stream:
+            text = line.decode(errors="replace").rstrip()
+            self._file.handle(logging.makeLogRecord({"msg": text}))
+
+    def stop(self) -> None:
+        """Ask the process to end."""
+        self.stopping.set()
+        super().stop()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the process, then end what it may have left behind."""
+        super().join(GRACE_SECONDS if timeout is None else timeout)
+        for process in _of_sessions(self.sessions):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        super().join()
+
+
+class Observatory(standalone_command.StandaloneCommand):  # type: ignore[misc]  # Airflow leaves it untyped
+    """The components under one process, with a console for people."""
+
+    subcommands: dict[str, Component]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ready_delay = 0
+        self.started = datetime.now(UTC)
+
+    def print_output(self, name: str, output: str) -> None:
+        """Print what the console itself has to say; components write to their logs."""
+        for line in output.splitlines():
+            if line.strip():
+                say(line)
+
+    def find_user_info(self) -> None:
+        """Do nothing: the login was made, and shown, before."""
+
+    def initialize_database(self) -> None:
+        """Migrate the database and make the pools that are missing."""
+        super().initialize_database()
+        if Pool.get_pool("archive") is None:
+            Pool.create_or_update_pool(
+                "archive",
+                slots=ARCHIVE_SLOTS,
+                description="Archived nights, a few at a time behind the live one",
+                include_deferred=True,
+            )
+
+    def is_ready(self) -> bool:
+        """Tell whether every component of this start has reported, and the API listens."""
+        return self.port_open(PORT) and all(
+            self._reported(runner) for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
+        )
+
+    def _reported(self, runner: type[BaseJobRunner]) -> bool:
+        job = most_recent_job(runner.job_type)
+        return job is not None and job.start_date >= self.started and job.is_alive()
+
+    def print_ready(self) -> None:
+        """Say where the observatory is to be seen."""
+        self.note(ready=True)
+        say(f"Ready           http://{HOST}:{PORT}   (Ctrl-C ends it; logs in {HOME / 'components'})")
+
+    def note(self, *, ready: bool | None = None) -> None:
+        """Write who runs and where, for `observatory.read_state`."""
+        with _NOTING:
+            state = read_state(HOME)
+            state |= {
+                "pid": os.getpid(),
+                "url": f"http://{HOST}:{PORT}",
+                "components": {
+                    name: component.process.pid
+                    for name, component in self.subcommands.items()
+                    if component.process is not None
+                },
+            }
+            if ready is not None:
+                state["ready"] = ready
+            draft = HOME / f".{STATE}.{os.getpid()}"
+            draft.write_text(json.dumps(state))
+            draft.replace(HOME / STATE)
+
+
+_NOTING = threading.Lock()
+
+
+def _of_sessions(sessions: list[int]) -> list[psutil.Process]:
+    def belongs(process: psutil.Process) -> bool:
+        try:
+            return os.getsid(process.pid) in sessions
+        except ProcessLookupError:
+            return False
+
+    return [process for process in psutil.process_iter() if belongs(process)]
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run until Ctrl-C or a SIGTERM; one observatory per home."""
+    lock = FileLock(HOME / ".observatory.lock", timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        state = read_state(HOME)
+        sys.exit(
+            f"An observatory already runs in {HOME} (process {state.get('pid')}, {state.get('url')}); "
+            "stop it first, or choose another HOME_DIR=."
+        )
+    signal.signal(signal.SIGTERM, _interrupt)
+    standalone_command.SubCommand = Component  # type: ignore[misc]  # the one hook that Airflow leaves
+    observatory = Observatory()
+    observatory.note(ready=False)
+    with contextlib.suppress(KeyboardInterrupt):
+        observatory.run()
+    observatory.note(ready=False)
+
+
+if __name__ == "__main__":
+    main()
