@@ -231,7 +231,7 @@ class SyntheticImage:
 
     def __post_init__(self) -> None:
         """Give a new image its dark pixels, and lock them."""
-        expected = np.zeros(self.shape) if self.expected.size == 0 else self.expected
+        expected = np.zeros(self.shape) if self.expected.size == 0 else self.expected.copy()
         if expected.shape != self.shape:
             raise ValueError(f"expected has the shape {expected.shape}, the image {self.shape}")
         expected.setflags(write=False)
