@@ -16,21 +16,12 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
-UV_INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX")
+UV_INDEX_VARIABLES = ("UV_DEFAULT_INDEX", "UV_INDEX_URL", "UV_NO_INDEX", "UV_CONFIG_FILE")
 
 
 def run(command: list[str], environment: dict[str, str] | None = None) -> None:
     """Run a command in the checkout; its failure is ours."""
     subprocess.run(command, cwd=CHECKOUT, env=environment, check=True)
-
-
-def uv_environment() -> dict[str, str]:
-    """Return the environment for uv, with pip's index where uv has none of its own."""
-    environment = dict(os.environ)
-    index = pip_index()
-    if index and not any(environment.get(name) for name in UV_INDEX_VARIABLES):
-        environment["UV_DEFAULT_INDEX"] = index
-    return environment
 
 
 def pip_index() -> str | None:
@@ -42,14 +33,46 @@ def pip_index() -> str | None:
     return None
 
 
-def install(requirements: Path) -> None:
-    """Install `requirements` with their hashes checked, then the package as it lies here."""
+def uv_names_an_index() -> bool:
+    """Tell whether the user's own uv configuration names an index."""
+    folders = [Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"), Path("/etc")]
+    files = [folder / "uv" / "uv.toml" for folder in folders]
+    return any(os.environ.get(name) for name in UV_INDEX_VARIABLES) or any(
+        file.is_file() and "index" in file.read_text() for file in files
+    )
+
+
+def uv_environment() -> dict[str, str]:
+    """Return the environment for uv, with pip's index where uv has none of its own."""
+    index = None if uv_names_an_index() else pip_index()
+    return dict(os.environ) | ({"UV_DEFAULT_INDEX": index} if index else {})
+
+
+def install_with_uv(requirements: Path) -> None:
+    """Install the pins with uv, hashes checked, then the package as it lies here."""
     run([*PIP, "install", "--quiet", "--require-hashes", "-r", "tools/requirements-uv.txt"])
     environment = uv_environment()
     uv = [sys.executable, "-m", "uv", "--quiet", "pip", "install", "--python", sys.executable]
     # Bytecode now: without it every task of the first night would compile what it imports.
     run([*uv, "--compile-bytecode", "--require-hashes", "-r", str(requirements)], environment)
     run([*uv, "--no-deps", "--editable", "."], environment)
+
+
+def install_with_pip(requirements: Path) -> None:
+    """Do the same with pip, which compiles bytecode by itself."""
+    run([*PIP, "install", "--quiet", "--require-hashes", "-r", str(requirements)])
+    run([*PIP, "install", "--quiet", "--no-deps", "--editable", "."])
+
+
+def install(requirements: Path) -> None:
+    """Install by uv; where it does not get through (a proxy, a certificate), by pip."""
+    try:
+        install_with_uv(requirements)
+    except subprocess.CalledProcessError:
+        print(
+            "uv could not install the packages; trying pip, which takes longer.", file=sys.stderr, flush=True
+        )
+        install_with_pip(requirements)
     run([sys.executable, "-m", "compileall", "-q", "include", "plugins"])
 
 

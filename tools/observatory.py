@@ -33,6 +33,7 @@ DEFAULT_PORT = 8080
 SECRETS = "secrets.json"
 PASSWORDS = "login.json"
 STATE = "observatory.json"
+CONSOLE = "NIGHTDESK_CONSOLE"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 
 
@@ -102,7 +103,9 @@ def free_port(wanted: int = DEFAULT_PORT, tries: int = 50) -> int:
             except OSError:
                 continue
             return port
-    raise ObservatoryError(f"Ports {wanted} to {wanted + tries - 1} are all taken; choose another with PORT=.")
+    raise ObservatoryError(
+        f"Ports {wanted} to {wanted + tries - 1} are all taken; choose another with PORT=."
+    )
 
 
 def component_log(home: Path, name: str) -> Path:
@@ -248,14 +251,30 @@ def _configuration_for(data: Path) -> Path:
     return own if own.is_file() else CHECKOUT / "include" / "observatory.toml"
 
 
+def _terminal_apart(home: Path) -> int:
+    """Send what this process prints from now on to a log; return a descriptor of the terminal."""
+    terminal = os.dup(1)
+    os.set_inheritable(terminal, True)
+    log = component_log(home, "standalone")
+    log.parent.mkdir(exist_ok=True)
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    return terminal
+
+
 def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="observatory.py",
         description="Run the night desk for one data folder until Ctrl-C.",
     )
-    parser.add_argument("--data", type=Path, required=True, help="the data root, which holds raw/ and calibs/")
     parser.add_argument(
-        "--config", type=Path, help="the configuration; default DATA/observatory.toml, else the example's (pt5m)"
+        "--data", type=Path, required=True, help="the data root, which holds raw/ and calibs/"
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        help="the configuration; default DATA/observatory.toml, else the example's (pt5m)",
     )
     parser.add_argument(
         "--home", type=Path, help="database, logs and login; default DATA/.airflow (choose a local disk)"
@@ -274,14 +293,14 @@ def _check(data: Path, config: Path) -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Check the folders, say where everything is, and become the observatory."""
     chosen = _parse(arguments)
-    data = chosen.data.absolute()
-    config = (chosen.config or _configuration_for(data)).absolute()
+    data = chosen.data.expanduser().absolute()
+    config = (chosen.config or _configuration_for(data)).expanduser().absolute()
     try:
         _check(data, config)
         port = free_port(chosen.port)
     except ObservatoryError as error:
         sys.exit(str(error))
-    home = (chosen.home or data / ".airflow").absolute()
+    home = (chosen.home or data / ".airflow").expanduser().absolute()
     first = not (home / PASSWORDS).exists()
     settings = environment(home, port=port, config=config, data=data)
     if port != chosen.port:
@@ -290,6 +309,7 @@ def main(arguments: list[str] | None = None) -> None:
     user, password = login(home)
     shown = f"{user} / {password}   (shown this once)" if first else f"{user}, password as before"
     print(f"Login           {shown}, kept in {home / PASSWORDS}", flush=True)
+    settings[CONSOLE] = str(_terminal_apart(home))
     os.execve(sys.executable, [sys.executable, str(STANDALONE)], settings)
 
 

@@ -23,16 +23,13 @@ from typing import IO, TYPE_CHECKING
 
 import psutil
 from airflow.cli.commands import standalone_command
-from airflow.configuration import conf
 from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
 from airflow.jobs.job import most_recent_job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.jobs.triggerer_job_runner import TriggererJobRunner
 from airflow.models.pool import Pool
 from filelock import FileLock, Timeout
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from observatory import HOST, STATE, component_log, read_state
+from observatory import CONSOLE, HOST, STATE, component_log, read_state
 
 if TYPE_CHECKING:
     from airflow.jobs.base_job_runner import BaseJobRunner
@@ -49,17 +46,19 @@ LOG_BACKUPS = 3
 LONGEST_PAUSE_SECONDS = 60
 
 
+# Where people read: the terminal, when `observatory.py` set it apart from what Airflow prints, else stdout.
+_CONSOLE = open(int(os.environ.pop(CONSOLE, 1)), "w", closefd=False)  # noqa: SIM115  # a descriptor
+
+
 def say(line: str) -> None:
-    """Print a line of the console at once, also into a file."""
-    print(line, flush=True)
+    """Print a line for people, at once."""
+    print(line, file=_CONSOLE, flush=True)
 
 
 class Component(standalone_command.SubCommand):
     """One of Airflow's processes: logged to a file, and started again when it dies."""
 
-    def __init__(
-        self, parent: Observatory, name: str, command: list[str], env: dict[str, str]
-    ) -> None:
+    def __init__(self, parent: Observatory, name: str, command: list[str], env: dict[str, str]) -> None:
         if name in ("scheduler", "triggerer"):
             command = [*command, "--skip-serve-logs"]
         super().__init__(parent, name=name, command=command, env=env)
@@ -119,7 +118,7 @@ class Component(standalone_command.SubCommand):
         super().join()
 
 
-class Observatory(standalone_command.StandaloneCommand):  # type: ignore[misc]  # Airflow leaves it untyped
+class Observatory(standalone_command.StandaloneCommand):
     """The components under one process, with a console for people."""
 
     subcommands: dict[str, Component]
@@ -130,16 +129,15 @@ class Observatory(standalone_command.StandaloneCommand):  # type: ignore[misc]  
         self.started = datetime.now(UTC)
 
     def print_output(self, name: str, output: str) -> None:
-        """Print what the console itself has to say; components write to their logs."""
-        for line in output.splitlines():
-            if line.strip():
-                say(line)
+        """Log what Airflow's command says of itself; what people need is said by `say`."""
+        print(f"{name}: {output}", flush=True)
 
     def find_user_info(self) -> None:
         """Do nothing: the login was made, and shown, before."""
 
     def initialize_database(self) -> None:
         """Migrate the database and make the pools that are missing."""
+        say("Starting        database, then the four components of Airflow (half a minute) ...")
         super().initialize_database()
         if Pool.get_pool("archive") is None:
             Pool.create_or_update_pool(
@@ -152,12 +150,13 @@ class Observatory(standalone_command.StandaloneCommand):  # type: ignore[misc]  
     def is_ready(self) -> bool:
         """Tell whether every component of this start has reported, and the API listens."""
         return self.port_open(PORT) and all(
-            self._reported(runner) for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
+            self._reported(runner)
+            for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
         )
 
     def _reported(self, runner: type[BaseJobRunner]) -> bool:
         job = most_recent_job(runner.job_type)
-        return job is not None and job.start_date >= self.started and job.is_alive()
+        return job is not None and (job.start_date or self.started) >= self.started and job.is_alive()
 
     def print_ready(self) -> None:
         """Say where the observatory is to be seen."""
@@ -208,17 +207,24 @@ def main() -> None:
         lock.acquire()
     except Timeout:
         state = read_state(HOME)
-        sys.exit(
+        say(
             f"An observatory already runs in {HOME} (process {state.get('pid')}, {state.get('url')}); "
             "stop it first, or choose another HOME_DIR=."
         )
+        sys.exit(1)
     signal.signal(signal.SIGTERM, _interrupt)
     standalone_command.SubCommand = Component  # type: ignore[misc]  # the one hook that Airflow leaves
     observatory = Observatory()
     observatory.note(ready=False)
-    with contextlib.suppress(KeyboardInterrupt):
+    try:
         observatory.run()
-    observatory.note(ready=False)
+    except KeyboardInterrupt:
+        say("Ended before it had started.")
+    except Exception as error:
+        say(f"Failed          {error}; read {component_log(HOME, 'standalone')}")
+        raise
+    finally:
+        observatory.note(ready=False)
 
 
 if __name__ == "__main__":
