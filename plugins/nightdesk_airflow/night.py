@@ -1,0 +1,104 @@
+"""Which night a run is about, and which of the night's groups are live or archived."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import get_current_context
+from airflow.sdk.exceptions import AirflowFailException
+
+from nightdesk_airflow.run import fail_for_failed, task_states
+from nightdesk_airflow.task import nightdesk_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import date
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+ARCHIVE_POOL = "archive"
+
+
+def settings_and_night() -> tuple[Settings, date]:
+    """Return the settings and the run's night: its param, else its data interval's, else the last one."""
+    from nightdesk.night import night_of, parse_night
+    from nightdesk.settings import load_settings
+
+    settings = load_settings()
+    context = get_current_context()
+    if named := context["params"].get("night"):
+        return settings, parse_night(named)
+    if begin := context.get("data_interval_start"):
+        return settings, night_of(begin, settings.site.zone)
+    return settings, last_night(settings)
+
+
+def last_night(settings: Settings) -> date:
+    """Return the last night that is over."""
+    from datetime import UTC, datetime
+
+    from nightdesk.night import night_of
+
+    return night_of(datetime.now(UTC), settings.site.zone) - timedelta(days=1)
+
+
+def groups_to_reduce(*, archived: bool) -> list[dict[str, Any]]:
+    """Return the run of each of the night's groups, or none when the night is not of the kind asked for.
+
+    An archived night is any before the last one.
+    """
+    from nightdesk.readiness import groups_of_night
+
+    with nightdesk_errors():
+        settings, night = settings_and_night()
+        if (night < last_night(settings)) is not archived:
+            return []
+        return [run_of(group) for group in groups_of_night(settings, night)]
+
+
+def run_of(group: Group) -> dict[str, Any]:
+    """Return what a starter must know of a group's run."""
+    return {"trigger_run_id": group.run_id, "conf": group.params}
+
+
+def nights_to_open() -> list[dict[str, Any]]:
+    """Return the runs of `reduce_night` for the archive's next nights."""
+    from nightdesk.settings import load_settings
+    from nightdesk.steps import archive
+
+    with nightdesk_errors():
+        nights = [night.isoformat() for night in archive.next_nights(load_settings())]
+    return [{"trigger_run_id": f"archive__{night}", "conf": {"night": night}} for night in nights]
+
+
+def write_report() -> str:
+    """Write the night's report and return its path."""
+    from nightdesk.steps import report
+
+    with nightdesk_errors():
+        return str(report.run(*settings_and_night()))
+
+
+def judge_night(ti: Any, finders: Mapping[str, str]) -> str:
+    """Say how the night's groups ended; fail with the names of those that are not well.
+
+    `finders` maps each task that reduces groups to the one that found them.
+    """
+    besides = [*finders.values(), "report"]
+    states = task_states(ti, [*finders, *besides])
+    ended = {
+        run["trigger_run_id"]: states.get(f"{task_id}_{index}", "none")
+        for task_id, finder in finders.items()
+        for index, run in enumerate(ti.xcom_pull(task_ids=finder, map_indexes=None) or [])
+    }
+    named = [run_id for run_id, state in ended.items() if state not in ("success", "skipped")]
+    if named:
+        raise AirflowFailException(
+            f"Of {len(ended)} groups {len(named)} need a hand: {', '.join(named)}. Mend each group first "
+            "(its own run says how), then clear its square here with its downstream."
+        )
+    fail_for_failed(ti, besides)
+    waiting = sum(state == "skipped" for state in ended.values())
+    return f"{len(ended)} groups: {len(ended) - waiting} reduced, {waiting} waiting for positions."

@@ -1,0 +1,79 @@
+"""What the database knows of runs: whether they are active, and how their tasks ended."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+ACTIVE = ["queued", "running"]
+FRAME_TASKS = {"isr": "frame.isr", "extinction": "frame.extinction", "align": "align"}
+
+
+def active_runs(dag_id: str, run_ids: Iterable[str]) -> list[str]:
+    """Return those of `run_ids` that are queued or running. It blocks: in a trigger, use `sync_to_async`."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    def count(ids: list[str]) -> int:
+        return RuntimeTaskInstance.get_dr_count(dag_id=dag_id, run_ids=ids, states=ACTIVE)
+
+    wanted = list(run_ids)
+    if not wanted or not count(wanted):
+        return []
+    return [run_id for run_id in wanted if count([run_id])]
+
+
+def task_states(ti: Any, task_ids: list[str]) -> dict[str, str]:
+    """Return the states of this run's tasks, mapped ones by index: ``{"align_0": "success", ...}``.
+
+    XComs are no witness: a cleared run keeps those of tasks that did not start again.
+    """
+    states = ti.get_task_states(dag_id=ti.dag_id, task_ids=task_ids, run_ids=[ti.run_id]).get(ti.run_id, {})
+    return {task_id: str(getattr(state, "value", state) or "none") for task_id, state in states.items()}
+
+
+def by_frame(batches: Iterable[Iterable[str]], states: Mapping[str, str]) -> dict[str, dict[str, str]]:
+    """Give each frame of each batch the states of the batch's mapped tasks."""
+    return {
+        name: {step: states.get(f"{task_id}_{index}", "none") for step, task_id in FRAME_TASKS.items()}
+        for index, batch in enumerate(batches)
+        for name in batch
+    }
+
+
+def frame_states(ti: Any) -> dict[str, dict[str, str]]:
+    """Return how each frame's tasks ended in this run: ``{"r0743053": {"isr": "success", ...}}``."""
+    states = task_states(ti, ["list_frames", *FRAME_TASKS.values()])
+    if states.get("list_frames") != "success":
+        return {}
+    return by_frame(ti.xcom_pull(task_ids="list_frames", map_indexes=None) or [], states)
+
+
+def aligned_frames(ti: Any) -> list[str]:
+    """Return the frames whose `align` succeeded in this run; skip this task when there are no positions."""
+    skip_unless_succeeded(ti, ["list_frames", "find_sidecar"])
+    return [name for name, states in frame_states(ti).items() if states["align"] == "success"]
+
+
+def skip_unless_succeeded(ti: Any, task_ids: list[str]) -> None:
+    """Skip this task, which runs whatever became of the frames, when one of these did not succeed."""
+    states = task_states(ti, task_ids)
+    for task_id in task_ids:
+        if (state := states.get(task_id, "none")) != "success":
+            raise AirflowSkipException(f"Nothing to do: {task_id} ended as {state}; its log says why.")
+
+
+def fail_for_failed(ti: Any, task_ids: list[str]) -> None:
+    """Fail this task, the last of its run, when one of these failed: the run's colour is its last task's."""
+    failed = [
+        task_id
+        for task_id, state in task_states(ti, task_ids).items()
+        if state in ("failed", "upstream_failed")
+    ]
+    if failed:
+        raise AirflowFailException(
+            f"Failed: {', '.join(sorted(failed))}. The log of the red square says what to do."
+        )

@@ -1,0 +1,52 @@
+"""The sensor of `watch_raws`: waits for groups that are ready, without holding a worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseSensorOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class ReadyGroupsSensor(BaseSensorOperator):
+    """Returns ``{"trigger_run_id": ..., "conf": ...}`` for each group to start; now and then none.
+
+    It must never fail at once: `watch_raws` would begin anew the same second. Whatever goes wrong is left
+    to its retries, a wrong configuration too.
+    """
+
+    def __init__(self, *, group_dag_id: str, listen_seconds: float | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.group_dag_id = group_dag_id
+        self.listen_seconds = listen_seconds
+
+    def execute(self, context: Context) -> None:
+        """Check the settings, so that their errors stand in this log; leave the waiting to the trigger."""
+        from nightdesk.settings import load_settings
+        from nightdesk_airflow.trigger import LISTEN_SECONDS, ReadyGroupsTrigger
+
+        settings = load_settings()
+        self.log.info("Watching %s by %s.", settings.root, settings.watch.observer)
+        # No defer timeout: it would fail the task in spite of its retries. The trigger comes back by itself.
+        self.defer(
+            trigger=ReadyGroupsTrigger(
+                dag_id=self.group_dag_id, listen_seconds=self.listen_seconds or LISTEN_SECONDS
+            ),
+            method_name="start_of",
+        )
+
+    def start_of(self, context: Context, event: list[dict[str, str]]) -> list[dict[str, Any]]:
+        """Return what still holds: events grow old, when the Dag was paused or a run was started by hand."""
+        from nightdesk.group import Group
+        from nightdesk.readiness import differs
+        from nightdesk.settings import load_settings
+        from nightdesk_airflow.run import active_runs
+
+        settings = load_settings()
+        groups = [Group.from_params(settings, **params) for params in event]
+        active = active_runs(self.group_dag_id, [group.run_id for group in groups])
+        chosen = [group for group in groups if group.run_id not in active and differs(settings, group)]
+        self.log.info("To start: %s.", ", ".join(group.key for group in chosen) or "nothing")
+        return [{"trigger_run_id": group.run_id, "conf": group.params} for group in chosen]
