@@ -1,0 +1,1 @@
+"""Arrays in, arrays out: the arithmetic of CCD reduction, without files, headers or logging."""

@@ -1,0 +1,71 @@
+"""Rejection of single values that the predicted noise cannot explain."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nightdesk.science.median import middle_values
+from nightdesk.science.stack_variance import share_variance
+
+Cube = NDArray[np.float64]
+
+
+def reject_outliers(
+    values: Cube,
+    variances: Cube,
+    used: NDArray[np.bool_],
+    *,
+    sigmas: NDArray[np.float64],
+    clip_sigma: float,
+    level: float | None = None,
+    tolerance: float = 0.5,
+) -> NDArray[np.bool_]:
+    r"""Find the values that are too far from the median of their pixel.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ny, nx)
+        Signal of each frame on one grid and one sky level, in electrons.
+    variances : ndarray, shape (n, ny, nx)
+        Predicted variance of `values`, in electrons squared.
+    used : ndarray of bool, shape (n, ny, nx)
+        The values that may enter the stack.
+    sigmas : ndarray, shape (n,)
+        Noise of the sky in each frame, in electrons.
+    clip_sigma : float
+        Rejected is what deviates by more than this many predicted standard deviations.
+    level : float, optional
+        Level of the sky, in electrons. With it the signal of stars is known, and `tolerance` applies.
+    tolerance : float
+        Part of a star's signal by which frames may differ on top of the noise: seeing and whole-pixel
+        shifts change the light in a pixel by far more than its noise.
+
+    Returns
+    -------
+    ndarray of bool, shape (n, ny, nx)
+        The values to leave out; never all that a pixel has.
+
+    Notes
+    -----
+    The scatter of a few values says little about their noise: a clip at three standard deviations of
+    the values themselves can never trigger for ten values or fewer. The prediction does not depend on
+    the outlier: it is the lower middle variance of the pixel, shared out by the frames' sky noise.
+
+    Where every value is too far from the median, half of them are contaminated, and the median lies in
+    the gap. Whatever falls on a detector adds light, so the values around the lower of the two middle
+    ones are kept if `level` is known; without it a star in changing seeing looks the same, and all stay.
+    """
+    lower, upper = middle_values(values, used)
+    typical, _ = middle_values(variances, used)
+    allowed = clip_sigma * np.sqrt(share_variance(typical, sigmas, used))
+    if level is not None:
+        allowed = allowed + tolerance * np.maximum(lower - level, 0.0)
+    rejected = used & (np.abs(values - 0.5 * (lower + upper)) > allowed)
+
+    emptied = used.any(axis=0) & ~(used & ~rejected).any(axis=0)
+    if emptied.any():
+        if level is None:
+            rejected[:, emptied] = False
+        else:
+            from_lower = np.abs(values[:, emptied] - lower[emptied])
+            rejected[:, emptied] = used[:, emptied] & (from_lower > allowed[:, emptied])
+    return rejected

@@ -1,0 +1,62 @@
+"""The master flat: the relative sensitivity of each pixel."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def normalise_flat(
+    flat: ArrayLike,
+    variance: ArrayLike | None = None,
+    region: tuple[slice, slice] | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, float]:
+    r"""Scale a master flat so that its median is 1.
+
+    Parameters
+    ----------
+    flat : array_like, shape (ny, nx)
+        Bias-free response to even light, in any unit.
+    variance : array_like, shape (ny, nx), optional
+        Variance of `flat`, in that unit squared.
+    region : tuple of slice, optional
+        Rows and columns (y, x) whose median counts; all of the flat if not given.
+
+    Returns
+    -------
+    normalised : ndarray of float64, shape (ny, nx)
+        Dimensionless flat of median 1.
+    variance : ndarray of float64, shape (ny, nx), or None
+        Its variance, dimensionless; None if none was given.
+    level : float
+        The median that was divided out, in the unit of `flat`.
+
+    Raises
+    ------
+    ValueError
+        If the flat is not two-dimensional, the variance has another shape, or the median of the
+        region is not a number above 0.
+
+    Notes
+    -----
+    :math:`F = f / m` and :math:`V_F = V_f / m^2` with `m` the median of the finite pixels; the noise of
+    a median over thousands of pixels is left out.
+
+    Examples
+    --------
+    >>> normalised, _, level = normalise_flat(np.array([[20000.0, 18000.0, 22000.0]]))
+    >>> normalised, level
+    (array([[1. , 0.9, 1.1]]), 20000.0)
+    """
+    response = np.asarray(flat, dtype=np.float64)
+    if response.ndim != 2:
+        raise ValueError(f"A flat has two dimensions (y, x); this one has {response.ndim}.")
+    seen = response if region is None else response[region]
+    finite = seen[np.isfinite(seen)]
+    level = float(np.median(finite)) if finite.size else 0.0
+    if not level > 0:
+        raise ValueError(f"The median of a flat must be above 0, but it is {level:g}: this is no flat.")
+    if variance is None:
+        return response / level, None, level
+    noise = np.asarray(variance, dtype=np.float64)
+    if noise.shape != response.shape:
+        raise ValueError(f"The flat's variance has the shape {noise.shape}, the flat {response.shape}.")
+    return response / level, noise / level**2, level

@@ -1,0 +1,174 @@
+r"""The median of a pixel's values, and how much noisier it is than their mean."""
+
+import math
+from functools import cache
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+TABULATED: Final = 101
+"""Counts up to this one are integrated; beyond it the factor goes as 1 / n to its limit of pi / 2."""
+
+_ERF = np.frompyfunc(math.erf, 1, 1)
+_NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(64)
+
+_EVEN_EXPONENTS: Final = {2: 2.0, 4: -0.165, 6: -0.565, 8: -0.707, 10: -0.780, 12: -0.823}
+
+
+def middle_values(
+    values: NDArray[np.float64], used: NDArray[np.bool_]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the two middle values of each pixel among those in use; their mean is the median.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ...)
+        One value per frame, finite where `used`.
+    used : ndarray of bool, shape (n, ...)
+        Which values count.
+
+    Returns
+    -------
+    lower, upper : ndarray, shape (...)
+        The two middle values, the same one twice where the count is odd; 0 where nothing is in use.
+
+    Examples
+    --------
+    >>> values = np.array([[5.0], [1.0], [9.0], [2.0]])
+    >>> middle_values(values, values < 9)
+    (array([2.]), array([2.]))
+    """
+    count = np.count_nonzero(used, axis=0)
+    ordered = np.sort(np.where(used, values, np.inf), axis=0)
+    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
+    upper = np.take_along_axis(ordered, np.minimum(count // 2, len(values) - 1)[None], axis=0)[0]
+    return np.where(count > 0, lower, 0.0), np.where(count > 0, upper, 0.0)
+
+
+def median_variance_factor(n: int) -> float:
+    r"""Return c_n: the variance of a median of `n` equal Gaussian values over that of their mean.
+
+    Parameters
+    ----------
+    n : int
+        How many values, at least 1.
+
+    Returns
+    -------
+    float
+        The factor, from 1 to pi / 2.
+
+    Raises
+    ------
+    ValueError
+        If `n` is below 1.
+
+    Notes
+    -----
+    :math:`V(median) = c_n \sigma^2 / n`. The second moment of the middle order statistic (`n` odd) or of
+    the mean of the two middle ones (`n` even) is integrated over their density, which is a product of
+    powers of the normal distribution and its density; see H. A. David and H. N. Nagaraja, "Order
+    Statistics", chapter 2. The median of an even number is quieter than that of its odd neighbours.
+
+    Examples
+    --------
+    >>> [round(median_variance_factor(n), 4) for n in (1, 2, 3, 4, 5)]
+    [1.0, 1.0, 1.346, 1.1928, 1.4342]
+    """
+    if n < 1:
+        raise ValueError(f"A median needs at least one value, not {n}.")
+    if n <= 2:
+        return 1.0
+    if n > TABULATED:
+        last = TABULATED - (n + TABULATED) % 2
+        return math.pi / 2 - (math.pi / 2 - median_variance_factor(last)) * last / n
+    return _odd_factor(n) if n % 2 else _even_factor(n)
+
+
+def median_variance_factors(largest: int) -> NDArray[np.float64]:
+    """Return c_n for every count up to `largest`, to be indexed by the count; that of 0 is 0.
+
+    Parameters
+    ----------
+    largest : int
+        The largest count, at least 0.
+
+    Returns
+    -------
+    ndarray, shape (largest + 1,)
+        The factors.
+
+    Examples
+    --------
+    >>> median_variance_factors(3).round(3)
+    array([0.   , 1.   , 1.   , 1.346])
+    """
+    return np.array([0.0] + [median_variance_factor(n) for n in range(1, largest + 1)])
+
+
+def unequal_noise_exponent(n: int) -> float:
+    r"""Return the power p with which unequal noise enters the variance of a median.
+
+    Parameters
+    ----------
+    n : int
+        How many values, at least 1.
+
+    Returns
+    -------
+    float
+        2 for a pair, whose median is its mean, falling to -1 for many values.
+
+    Raises
+    ------
+    ValueError
+        If `n` is below 1.
+
+    Notes
+    -----
+    :math:`V = (c_n / n) \, (\overline{\sigma^p})^{2/p}`. For many values the density at the centre
+    counts, which is the mean of :math:`1/\sigma`, hence :math:`p = -1`. For few values that is far too
+    small: by 55 % for a pair with :math:`\sigma = 1, 3`, by 18 % for 1, 2, 3, by 27 % for 1, 1, 3, 3. The
+    exponents here make the variance right to second order in the spread of :math:`\sigma` (Monte Carlo,
+    4 million medians per count); the worst known case is 1, 1, 3 with 12 % too much.
+
+    Examples
+    --------
+    >>> unequal_noise_exponent(2)
+    2.0
+    """
+    if n < 1:
+        raise ValueError(f"A median needs at least one value, not {n}.")
+    if n in _EVEN_EXPONENTS:
+        return _EVEN_EXPONENTS[n]
+    return -1.0 + 1.75 / n + (4.4 / n**2 if n % 2 == 0 else 0.0)
+
+
+def _normal(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+
+
+def _below(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    return 0.5 + 0.5 * np.asarray(_ERF(x / math.sqrt(2)), dtype=np.float64)
+
+
+@cache
+def _odd_factor(n: int) -> float:
+    """Integrate x^2 over the density of the middle one of n = 2 h + 1 values."""
+    h = n // 2
+    reach = 8 / math.sqrt(n)
+    x, dx = _NODES * reach, _NODE_WEIGHTS * reach
+    density = (_below(x) * _below(-x)) ** h * _normal(x)
+    return float(n * np.sum(x * x * density * dx) / np.sum(density * dx))
+
+
+@cache
+def _even_factor(n: int) -> float:
+    """Integrate s^2 over the density of the two middle ones, s - t and s + t, of n = 2 h values."""
+    h = n // 2
+    reach, gap = 8 / math.sqrt(n), 10 / n**0.75
+    s, ds = (_NODES * reach)[:, None], _NODE_WEIGHTS[:, None]
+    t, dt = ((_NODES + 1) * gap / 2)[None, :], _NODE_WEIGHTS[None, :]
+    density = (_below(s - t) * _below(-s - t)) ** (h - 1) * _normal(s - t) * _normal(s + t)
+    return float(n * np.sum(s * s * density * ds * dt) / np.sum(density * ds * dt))

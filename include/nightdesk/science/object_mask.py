@@ -1,0 +1,44 @@
+"""Where stars and galaxies are."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+BOX = 5
+GROWTH = 3
+
+
+def find_objects(
+    image: NDArray[np.float64],
+    sound: NDArray[np.bool_],
+    *,
+    level: float,
+    sigma: float,
+    threshold: float = 1.0,
+) -> NDArray[np.bool_]:
+    """Mark the pixels in which an object adds light to the sky.
+
+    Parameters
+    ----------
+    image : ndarray, shape (ny, nx)
+        Signal, in electrons.
+    sound : ndarray of bool, shape (ny, nx)
+        Pixels whose value is good.
+    level, sigma : float
+        Level and scatter of the sky, in electrons.
+    threshold : float
+        Excess of the mean of 5 by 5 pixels over the sky that makes an object, in `sigma`; the noise of
+        that mean is a fifth of it.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        True on objects and 3 pixels around them.
+    """
+    excess = np.where(sound, image - level, 0.0)
+    light = ndimage.uniform_filter(excess, BOX, mode="constant")
+    share = ndimage.uniform_filter(sound.astype(np.float64), BOX, mode="constant")
+    bright = light > threshold * sigma * np.maximum(share, 1 / BOX**2)
+    if sigma == 0:
+        bright = sound & (excess > 0)
+    return np.asarray(ndimage.binary_dilation(bright, iterations=GROWTH), dtype=bool)
