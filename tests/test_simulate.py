@@ -248,6 +248,16 @@ def test_a_bright_star_saturates(tmp_path: Path) -> None:
     assert fits.getdata(simulation.frames[0].path).max() == 65535
 
 
+def test_an_exposure_time_that_is_missing_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="filter H"):
+        simulate(tmp_path, filters=("R", "H"), exposure={"R": 60.0}, size=(16, 16))
+
+
+def test_more_frames_keep_the_dithers_of_fewer(tmp_path: Path) -> None:
+    few, many = (simulate(tmp_path / str(n), size=(40, 40), frames=n).frames for n in (3, 6))
+    assert [(frame.dx, frame.dy) for frame in few] == [(frame.dx, frame.dy) for frame in many[:3]]
+
+
 def test_progress_counts_the_frames(tmp_path: Path) -> None:
     seen: list[tuple[int, int]] = []
     options: dict[str, Any] = {"raw_calibrations": True, "calibration_frames": 1, **SMALL}

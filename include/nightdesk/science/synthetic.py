@@ -22,7 +22,7 @@ FAINTEST_LIGHT = 0.02
 class Star:
     """A point source.
 
-    Parameters
+    Attributes
     ----------
     x, y : float
         0-based position of the centre, in pixels.
@@ -200,7 +200,7 @@ def draw_fluxes(
 class SyntheticImage:
     """An invented image: its noiseless light, and any number of seeded exposures of it.
 
-    Parameters
+    Attributes
     ----------
     shape : tuple of int
         Shape (ny, nx), in pixels.
@@ -397,7 +397,7 @@ class SyntheticImage:
 
     @property
     def variance(self) -> Image:
-        """Return the true variance of an exposure, shape (ny, nx), in electrons squared."""
+        """The true variance of an exposure, shape (ny, nx), in electrons squared."""
         return self.expected + self.read_noise**2
 
     def exposure(self) -> Image:
