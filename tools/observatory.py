@@ -24,6 +24,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from filelock import FileLock, Timeout
+
 CHECKOUT = Path(__file__).resolve().parent.parent
 STANDALONE = Path(__file__).resolve().with_name("standalone.py")
 USER = "astro"
@@ -33,6 +35,7 @@ DEFAULT_PORT = 8080
 SECRETS = "secrets.json"
 PASSWORDS = "login.json"
 STATE = "observatory.json"
+LOCK = ".observatory.lock"
 CONSOLE = "NIGHTDESK_CONSOLE"
 COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
 
@@ -206,6 +209,17 @@ def read_state(home: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     return state
+
+
+def is_running(home: Path) -> bool:
+    """Tell whether an observatory runs in this home."""
+    if not (home / LOCK).exists():
+        return False
+    try:
+        with FileLock(home / LOCK, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def write_private(file: Path, text: str) -> bool:

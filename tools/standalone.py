@@ -29,7 +29,7 @@ from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.jobs.triggerer_job_runner import TriggererJobRunner
 from airflow.models.pool import Pool
 from filelock import FileLock, Timeout
-from observatory import CONSOLE, HOST, STATE, component_log, read_state
+from observatory import CONSOLE, HOST, LOCK, STATE, component_log, read_state
 
 if TYPE_CHECKING:
     from airflow.jobs.base_job_runner import BaseJobRunner
@@ -202,7 +202,7 @@ def _interrupt(*_: object) -> None:
 
 def main() -> None:
     """Run until Ctrl-C or a SIGTERM; one observatory per home."""
-    lock = FileLock(HOME / ".observatory.lock", timeout=0)
+    lock = FileLock(HOME / LOCK, timeout=0)
     try:
         lock.acquire()
     except Timeout:
