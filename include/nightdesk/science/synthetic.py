@@ -397,7 +397,13 @@ class SyntheticImage:
 
     @property
     def variance(self) -> Image:
-        """The true variance of an exposure, shape (ny, nx), in electrons squared."""
+        """The true variance of an exposure.
+
+        Returns
+        -------
+        ndarray, shape (ny, nx)
+            Light plus read noise squared, in electrons squared.
+        """
         return self.expected + self.read_noise**2
 
     def exposure(self) -> Image:
