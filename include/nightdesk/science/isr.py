@@ -57,7 +57,7 @@ def remove_signature(
     bad_pixels : array_like, shape (ny, nx), optional
         Not zero where the detector is known to be bad.
     flat_limit : float
-        Pixels whose flat is below this fraction are flagged as unilluminated and not divided.
+        Pixels whose flat is below this fraction are flagged as unilluminated and not divided; above 0.
 
     Returns
     -------
@@ -67,8 +67,8 @@ def remove_signature(
     Raises
     ------
     ValueError
-        If shapes differ, a bias is missing, or the gain, the read noise or the dark's scale is out of
-        range.
+        If shapes differ, a bias is missing, or the gain, the read noise, the dark's scale or the flat's
+        limit is out of range.
 
     Notes
     -----
@@ -89,7 +89,8 @@ def remove_signature(
     given too; it then serves for the shot noise alone. Without one the dark's shot noise is left out.
 
     A raw value that is not a number is NO_DATA with value 0; one whose bias or dark is not a number is
-    NO_DATA and BAD_PIXEL. Nothing that is returned is ever NaN, and no variance is negative.
+    NO_DATA and BAD_PIXEL; one whose flat is not a number is a BAD_PIXEL and not divided. Nothing that is
+    returned is ever NaN, and no variance is negative.
 
     Examples
     --------
@@ -98,7 +99,7 @@ def remove_signature(
     >>> planes.data, planes.variance
     (array([[400.]]), array([[900.]]))
     """
-    _check_numbers(gain, read_noise, dark_scale)
+    _check_numbers(gain, read_noise, dark_scale, flat_limit)
     if bias is None and not (dark is not None and dark_contains_bias):
         raise ValueError("There is no bias: give a master bias, or a dark that contains the bias.")
     if dark is not None and dark_contains_bias and dark_scale != 1.0:
@@ -120,17 +121,16 @@ def remove_signature(
     if bad_pixels is not None:
         flags[_plane(bad_pixels, "bad-pixel mask", shape) != 0] |= BAD_PIXEL
 
-    signal = (counts - pedestal) * gain
+    present = (flags & NO_DATA) == 0
+    signal = np.where(present, counts, 0.0) - np.where(present, pedestal, 0.0)
+    signal *= gain
     sensitivity, sensitivity_variance = _sensitivity(flat, flat_variance, flat_limit, shape, flags)
-    absent = (flags & NO_DATA) != 0
-    signal[absent] = 0.0
 
     shot = np.maximum(signal + thermal, 0.0)
     independent = (shot + read_noise**2) / sensitivity**2
     shared = pedestal_variance / sensitivity**2 + (signal / sensitivity**2) ** 2 * sensitivity_variance
-    independent[absent] = 0.0
-    shared[absent] = 0.0
-    return Planes(signal / sensitivity, independent + shared, shared, flags)
+    shared = np.where(present, shared, 0.0)
+    return Planes(signal / sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
 
 
 def _offsets(
@@ -152,11 +152,11 @@ def _offsets(
     current = _image(dark, "dark", shape)
     current_variance = _variance(dark_variance, "dark variance", shape)
     if dark_contains_bias:
-        thermal = zero if bias is None else np.nan_to_num(current - level) * gain
-        return current, current_variance * gain**2, np.maximum(thermal, 0.0)
-    thermal = np.nan_to_num(current) * (dark_scale * gain)
+        thermal = zero if bias is None else _finite(current) - _finite(level)
+        return current, current_variance * gain**2, np.maximum(thermal, 0.0) * gain
+    thermal = np.maximum(_finite(current), 0.0) * (dark_scale * gain)
     variance = (level_variance + current_variance * dark_scale**2) * gain**2
-    return level + current * dark_scale, variance, np.maximum(thermal, 0.0)
+    return np.where(np.isfinite(current), level + _finite(current) * dark_scale, np.nan), variance, thermal
 
 
 def _sensitivity(
@@ -172,20 +172,26 @@ def _sensitivity(
     sensitivity = _image(flat, "flat", shape)
     variance = _variance(flat_variance, "flat variance", shape)
     unknown = ~np.isfinite(sensitivity)
-    dim = ~unknown & ((sensitivity <= 0) | (sensitivity < flat_limit))
+    dim = ~unknown & (sensitivity < flat_limit)
     flags[unknown] |= BAD_PIXEL
     flags[dim] |= UNILLUMINATED
     useless = unknown | dim
     return np.where(useless, 1.0, sensitivity), np.where(useless, 0.0, variance)
 
 
-def _check_numbers(gain: float, read_noise: float, dark_scale: float) -> None:
+def _finite(image: Image) -> Image:
+    return np.where(np.isfinite(image), image, 0.0)
+
+
+def _check_numbers(gain: float, read_noise: float, dark_scale: float, flat_limit: float) -> None:
     if not (np.isfinite(gain) and gain > 0):
         raise ValueError(f"The gain must be above 0 e-/ADU, but it is {gain}.")
     if not (np.isfinite(read_noise) and read_noise >= 0):
         raise ValueError(f"The read noise must be 0 e- or more, but it is {read_noise}.")
     if not (np.isfinite(dark_scale) and dark_scale >= 0):
         raise ValueError(f"The scale of the dark must be 0 or more, but it is {dark_scale}.")
+    if not 0 < flat_limit <= 1:
+        raise ValueError(f"The limit of the flat must be above 0 and at most 1, but it is {flat_limit}.")
 
 
 def _plane(values: ArrayLike, name: str, shape: tuple[int, ...] | None = None) -> NDArray[np.generic]:

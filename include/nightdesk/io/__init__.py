@@ -1,0 +1,1 @@
+"""Files in and out: raws, products, masters, sidecars and their places."""

@@ -1,0 +1,98 @@
+"""Writing that leaves a whole file or none, and the locks of a group."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightdesk.errors import StaleProduct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` by way of a temporary file in the same folder, flushed to the disk."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    _flush_folder(path.parent)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Write plain values as JSON that a person can read."""
+    write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=True) + "\n").encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """Return what a JSON file holds, or None when there is none or it is not JSON."""
+    try:
+        return json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+
+
+def _umask() -> int:
+    # There is no way to read the umask but to set it; /proc shows it where there is one.
+    try:
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("Umask:"):
+                return int(line.split()[1], 8)
+    except OSError:
+        pass
+    return 0o022
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path, *, shared: bool = False, patience: float = 60.0) -> Iterator[None]:
+    """Hold an advisory lock on `path`, which dies with its holder.
+
+    Parameters
+    ----------
+    path : Path
+        The lock's own file; made when missing, never removed.
+    shared : bool
+        Whether others may hold it too, so long as they also share it.
+    patience : float
+        Seconds to wait for it.
+
+    Raises
+    ------
+    StaleProduct
+        If another holds it for longer; a later try may have it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    deadline = time.monotonic() + patience
+    with path.open("a") as stream:
+        while True:
+            try:
+                fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise StaleProduct(f"{path.parent} is being reduced by another process; try again later.") from None
+                time.sleep(0.05)
+        yield

@@ -1,0 +1,204 @@
+"""Frames and products on disk: reading raws, writing planes, the same bytes for the same inputs."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+
+from nightdesk.errors import FrameError
+from nightdesk.io.atomic import write_bytes
+from nightdesk.io.raw import is_image
+from nightdesk.science.flag import FLAG_MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from nightdesk.settings import Instrument
+
+RECIPE = "NDRECIPE"
+
+
+@dataclass(frozen=True)
+class Frame:
+    """An image with its variance, the part of it that calibration shares, and its flags.
+
+    All planes have the shape ``(ny, nx)``; data in electrons, variances in electrons squared, flags uint16.
+    `shared_variance` and `flags` are None in the notebook profile, which has neither.
+    """
+
+    data: NDArray[Any]
+    variance: NDArray[Any]
+    shared_variance: NDArray[Any] | None
+    flags: NDArray[np.uint16] | None
+    header: fits.Header
+
+    def __post_init__(self) -> None:
+        shapes = {plane.shape for plane in (self.data, self.variance, self.shared_variance, self.flags) if plane is not None}
+        if len(shapes) != 1 or self.data.ndim != 2:
+            raise ValueError(f"the planes of a frame must share one shape (ny, nx), not {sorted(map(str, shapes))}")
+
+
+def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Header]:
+    """Read a raw's pixels and header.
+
+    Returns
+    -------
+    pixels : ndarray, shape (ny, nx)
+        In ADU, as the file stores them (uint16 for most cameras).
+    header : Header
+        Of the image, completed by the primary's.
+
+    Raises
+    ------
+    FrameError
+        If it is no readable two-dimensional image of an allowed size, or its data are cut short.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+                hdu = _image_hdu(path, hdus, instrument)
+                header = hdus[0].header.copy()
+                if hdu is not hdus[0]:
+                    header.update({key: hdu.header[key] for key in hdu.header if key not in ("COMMENT", "HISTORY", "")})
+                pixels = hdu.data
+    except FrameError:
+        raise
+    except MemoryError as error:
+        raise FrameError(f"{path.name}: its image does not fit into memory. Check NAXIS in its header.") from error
+    except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError, EOFError, ArithmeticError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's trouble, not the file's: worth another try
+        raise FrameError(f"{path.name}: it cannot be read as FITS ({_first_line(error)}). Copy it again.") from error
+    if pixels is None or pixels.ndim != 2:
+        raise FrameError(f"{path.name}: it holds no two-dimensional image. Remove it, or check the camera's settings.")
+    return pixels, header
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
+def _image_hdu(path: Path, hdus: fits.HDUList, instrument: Instrument) -> Any:
+    if instrument.extension is not None:
+        if instrument.extension >= len(hdus):
+            raise FrameError(f"{path.name}: it has no extension {instrument.extension}; see [instruments.<name>] extension.")
+        chosen = hdus[instrument.extension]
+    else:
+        images = [hdu for hdu in hdus if _holds_image(hdu)]
+        if not images:
+            raise FrameError(f"{path.name}: it holds no image. Remove it, or check the camera's settings.")
+        if len(images) > 1:
+            raise FrameError(
+                f"{path.name}: it holds {len(images)} images; say which by extension = (number) under "
+                "[instruments.<name>] in the configuration."
+            )
+        chosen = images[0]
+    _check_size(path, chosen, instrument)
+    return chosen
+
+
+def _holds_image(hdu: Any) -> bool:
+    return isinstance(hdu, fits.CompImageHDU) or (
+        isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU)) and not isinstance(hdu, fits.GroupsHDU) and is_image(hdu.header)
+    )
+
+
+def _check_size(path: Path, hdu: Any, instrument: Instrument) -> None:
+    axes = tuple(hdu.shape)
+    if len(axes) != 2 or not all(axes):
+        kind = "a colour image" if len(axes) == 3 and 3 in axes else "not two-dimensional"
+        raise FrameError(f"{path.name}: its image has the axes {axes} (slowest first), which is {kind}. Remove it.")
+    pixels = axes[0] * axes[1]
+    if pixels > instrument.max_pixels:
+        raise FrameError(
+            f"{path.name}: NAXIS1 x NAXIS2 = {axes[1]} x {axes[0]} is more than max_pixels = {instrument.max_pixels}. "
+            "If the detector is so large, raise max_pixels under [instruments.<name>]."
+        )
+
+
+def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = ()) -> None:
+    """Write a product: SCI first, then VAR, DQ and VARCAL as far as there are any, then `extra` HDUs.
+
+    The same frame gives the same bytes on any day and machine.
+    """
+    header = frame.header
+    hdus: list[Any] = [fits.PrimaryHDU(_cast(frame.data, depth), header=header, do_not_scale_image_data=True)]
+    if frame.flags is None:
+        hdus.append(fits.ImageHDU(_cast(frame.variance, depth), header=header))
+    else:
+        hdus[0].header["EXTNAME"] = "SCI"
+        hdus[0].header["BUNIT"] = ("electron", "unit of the image")
+        hdus.append(_plane(frame.variance, "VAR", depth, "electron2"))
+        hdus.append(_flag_hdu(frame.flags))
+        if frame.shared_variance is not None:
+            hdus.append(_plane(frame.shared_variance, "VARCAL", depth, "electron2"))
+    write_hdus(path, [*hdus, *extra])
+
+
+def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
+    """Write HDUs with checksums that carry no date, whole or not at all."""
+    for hdu in hdus:
+        hdu.add_checksum(when="by nightdesk")
+    buffer = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
+        fits.HDUList(list(hdus)).writeto(buffer, output_verify="silentfix+ignore")
+    write_bytes(path, buffer.getvalue())
+
+
+def _cast(plane: NDArray[Any], depth: str) -> NDArray[Any]:
+    return np.ascontiguousarray(plane, dtype=depth)
+
+
+def _plane(plane: NDArray[Any], name: str, depth: str, unit: str) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(_cast(plane, depth), name=name)
+    hdu.header["BUNIT"] = (unit, "unit of the image")
+    return hdu
+
+
+def _flag_hdu(flags: NDArray[np.uint16]) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(np.ascontiguousarray(flags, dtype=np.uint16), name="DQ")
+    for number, (bit, meaning) in enumerate(FLAG_MEANINGS.items()):
+        hdu.header[f"MSKN{number:04d}"] = (meaning, "meaning of a flag")
+        hdu.header[f"MSKM{number:04d}"] = (bit, f"its bit in DQ: {meaning}")
+    return hdu
+
+
+def read_frame(path: Path) -> Frame:
+    """Read a product back; its planes are native floats and writable.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    with fits.open(path, memmap=False) as hdus:
+        names = {hdu.name: hdu for hdu in hdus}
+        variance = names["VAR"] if "VAR" in names else hdus[1]
+        flags = names["DQ"].data.astype(np.uint16) if "DQ" in names else None
+        shared = _native(names["VARCAL"].data) if "VARCAL" in names else None
+        return Frame(_native(hdus[0].data), _native(variance.data), shared, flags, hdus[0].header.copy())
+
+
+def _native(plane: NDArray[Any]) -> NDArray[Any]:
+    return plane.astype(plane.dtype.newbyteorder("="))
+
+
+def read_recipe(path: Path) -> str | None:
+    """Return the recipe that a product was made by, or None when there is no whole product."""
+    try:
+        with path.open("rb") as stream:
+            header = fits.Header.fromfile(stream)
+    except (OSError, EOFError, ValueError):
+        return None
+    recipe = header.get(RECIPE)
+    return recipe if isinstance(recipe, str) else None

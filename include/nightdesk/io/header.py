@@ -1,0 +1,124 @@
+"""Reading a value from a header by the configured sources, and putting raw headers in order."""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import TYPE_CHECKING
+
+from nightdesk.errors import FrameError
+from nightdesk.settings import FromName, Given
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from astropy.io import fits
+
+    from nightdesk.settings import Source
+
+
+def find_value(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> tuple[Any, str] | None:
+    """Return the first value that the sources give, and where it stood; blank texts count as missing."""
+    for source in sources:
+        if isinstance(source, Given):
+            return source.value, "configuration"
+        if isinstance(source, FromName):
+            if match := re.search(source.file, file_name):
+                return match[1], "file name"
+            continue
+        value = header.get(source)
+        if value is not None and not (isinstance(value, str) and not value.strip()) and not _is_undefined(value):
+            return value, source
+    return None
+
+
+def _is_undefined(value: object) -> bool:
+    return type(value).__name__ == "Undefined"  # a card without a value, as astropy reads it
+
+
+def find_text(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> str | None:
+    """Return a value as text without blanks at its ends, or None."""
+    found = find_value(header, file_name, sources)
+    return None if found is None else str(found[0]).strip()
+
+
+def find_number(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> float | None:
+    """Return a value as a finite number, or None when there is none or it is not one."""
+    found = find_value(header, file_name, sources)
+    return None if found is None else _as_number(found[0])
+
+
+def _as_number(value: Any) -> float | None:
+    if isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    return number if math.isfinite(number) else None
+
+
+def require_number(
+    header: Mapping[str, Any],
+    file_name: str,
+    sources: tuple[Source, ...],
+    *,
+    what: str,
+    setting: str,
+    least: float | None = None,
+    above: float | None = None,
+) -> tuple[float, str]:
+    """Return a number that a frame cannot do without, and where it stood.
+
+    Raises
+    ------
+    FrameError
+        Naming the file, the keyword, the value, and what to do.
+    """
+    keywords = " or ".join(source for source in sources if isinstance(source, str)) or setting
+    found = find_value(header, file_name, sources)
+    if found is None:
+        raise FrameError(
+            f"{file_name}: the header has no {keywords} ({what}). Mend the header, or give {setting} in the "
+            "configuration under [instruments.<name>.keywords]."
+        )
+    value, origin = found
+    number = _as_number(value)
+    if number is None:
+        raise FrameError(f"{file_name}: {origin} = {value!r} is not a number ({what}). Mend the header.")
+    if (least is not None and number < least) or (above is not None and number <= above):
+        bound = f"at least {least:g}" if least is not None else f"above {above:g}"
+        raise FrameError(f"{file_name}: {origin} = {value!r} cannot be the {what}, which is {bound}. Mend the header.")
+    return number, origin
+
+
+_STRUCTURE = re.compile(
+    r"^(SIMPLE|XTENSION|BITPIX|NAXIS\d*|EXTEND|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO|BLANK|CHECKSUM|DATASUM|END|EXTNAME|EXTVER"
+    r"|EXTLEVEL|INHERIT|Z(IMAGE|BITPIX|NAXIS\d*|CMPTYPE|TILE\d+|NAME\d+|VAL\d+|QUANTIZ|DITHER0|BLANK|EXTEND|SIMPLE"
+    r"|PCOUNT|GCOUNT|HECKSUM|DATASUM|TENSION)|T(FIELDS|TYPE\d+|FORM\d+))$"
+)
+
+
+def inherit_header(raw: fits.Header) -> fits.Header:
+    """Return a raw's header for a product: without the cards that describe its bytes, and without broken cards."""
+    from astropy.io import fits
+
+    kept = fits.Header()
+    for card in raw.cards:
+        try:
+            if _STRUCTURE.match(card.keyword):
+                continue
+            card.verify("silentfix+exception")
+            value, comment = card.value, card.comment
+            clean = fits.Card(card.keyword, value, comment)
+            str(clean)
+        except (fits.VerifyError, ValueError, AttributeError):
+            kept.add_history(f"Nightdesk left out the unreadable card {_printable(card.rawkeyword)}.")
+            continue
+        kept.append(clean, end=True)
+    return kept
+
+
+def _printable(text: str) -> str:
+    return re.sub(r"[^ -~]", "?", text)

@@ -1,0 +1,220 @@
+"""What lies on the disk, sorted: the groups, their frames, and the files that belong to none."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nightdesk.group import Group, colliding
+from nightdesk.io.atomic import read_json, write_json
+from nightdesk.io.raw import RawFacts, list_raw_files, read_facts
+from nightdesk.settings import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nightdesk.settings import Settings
+
+EXPOSURE_TOLERANCE = 0.01
+
+
+@dataclass
+class FactsCache:
+    """Header facts by (path, size, mtime_ns), in memory and, for the next process, in ``.nightdesk/facts``.
+
+    The files may be deleted at will. They are kept a raw folder a file, under the hash of the settings that read them.
+    """
+
+    settings: Settings
+    known: dict[tuple[str, int, int], RawFacts] = field(default_factory=dict)
+    loaded: set[str] = field(default_factory=set)
+    fresh: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        reading = self.settings.model_dump(mode="json", include={"site", "files", "ignore", "aliases", "instruments"})
+        self._version = digest({"reading": reading, "schema": 1})[:12]
+
+    def facts(self, path: Path, size: int, mtime_ns: int) -> RawFacts:
+        """Return the facts of a raw, from memory where it has not changed."""
+        folder = str(path.parent)
+        if folder not in self.loaded:
+            self._load(folder)
+        relative = path.relative_to(self.settings.root).as_posix()
+        facts = self.known.get((relative, size, mtime_ns))
+        if facts is None:
+            facts = read_facts(self.settings, path, size=size, mtime_ns=mtime_ns)
+            self.known[facts.identity] = facts
+            self.fresh.add(folder)
+        return facts
+
+    def save(self, present: Iterable[RawFacts]) -> None:
+        """Write what is new, and forget what is gone; a cache that cannot be written is done without."""
+        by_folder = defaultdict(list)
+        self.known = {facts.identity: facts for facts in present}
+        for facts in self.known.values():
+            by_folder[str(self.settings.root / Path(facts.path).parent)].append(facts.to_json())
+        for folder in self.fresh:
+            try:
+                write_json(self._file(folder), by_folder[folder])
+            except OSError:
+                continue
+        self.fresh.clear()
+
+    def _load(self, folder: str) -> None:
+        self.loaded.add(folder)
+        try:
+            for values in read_json(self._file(folder)) or []:
+                facts = RawFacts.from_json(values)
+                self.known[facts.identity] = facts
+        except (TypeError, KeyError, OSError):
+            return  # another version's cache; it is written anew
+
+    def _file(self, folder: str) -> Path:
+        name = hashlib.sha256(folder.encode()).hexdigest()[:16]
+        return self.settings.root / ".nightdesk" / "facts" / f"{name}-{self._version}.json"
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """Every raw on the disk, with its facts."""
+
+    settings: Settings
+    raws: tuple[RawFacts, ...]
+
+    @property
+    def science(self) -> dict[Group, list[RawFacts]]:
+        """The raws of each group, sorted by path; groups are the same when their names are, without case."""
+        found: dict[str, Group] = {}
+        members: dict[Group, list[RawFacts]] = defaultdict(list)
+        for facts in self.raws:
+            if facts.kind != "science":
+                continue
+            group = Group(date.fromisoformat(facts.night), facts.target, facts.filter_name, facts.instrument)
+            members[found.setdefault(group.key.casefold(), group)].append(facts)
+        return dict(sorted(members.items()))
+
+    def of_group(self, group: Group) -> tuple[Group, list[RawFacts]]:
+        """Return a group in the spelling its raws have, and its raws (none when there are none)."""
+        for known, raws in self.science.items():
+            if known.same_as(group):
+                return known, raws
+        return group, []
+
+    def groups_of(self, night: date) -> list[Group]:
+        """Return the night's groups, sorted."""
+        return [group for group in self.science if group.night == night]
+
+
+def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inventory:
+    """List the raw places and read what is new there.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    cache : FactsCache, optional
+        Facts of earlier looks; by default those on the disk.
+
+    Returns
+    -------
+    Inventory
+        Sorted by path.
+    """
+    cache = cache or FactsCache(settings)
+    raws = []
+    for path, size, mtime_ns in list_raw_files(settings):
+        try:
+            raws.append(cache.facts(path, size, mtime_ns))
+        except FileNotFoundError:
+            continue  # it went away while we looked
+    cache.save(raws)
+    return Inventory(settings, tuple(raws))
+
+
+def name_collisions(raws: Iterable[RawFacts]) -> list[str]:
+    """Return a sentence for each pair of header values that meet in one name without an alias."""
+    listed = list(raws)
+    sentences = []
+    for what, values in (
+        ("targets", {facts.target_text for facts in listed}),
+        ("filters", {facts.filter_text for facts in listed}),
+    ):
+        for first, second in colliding(values):
+            sentences.append(
+                f"The header values {first!r} and {second!r} would share one name; if they are the same, say so in the "
+                f'configuration: [aliases.{what}] "{second}" = "{first}".'
+            )
+    return sentences
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which raws of a group are reduced: frames by name, and the names of another setup with the reason."""
+
+    frames: dict[str, RawFacts]
+    left_out: dict[str, str]
+
+
+def select_frames(raws: Iterable[RawFacts]) -> Selection:
+    """Choose a group's frames: copies count once, the most numerous setup is reduced, the rest is left out.
+
+    Frames whose shape alone differs stay: they claim the same setup, so they are bad frames and not another programme's.
+    """
+    frames: dict[str, RawFacts] = {}
+    for facts in sorted(raws, key=lambda facts: (facts.name, facts.path)):
+        frames.setdefault(facts.name, facts)
+    setups = _setups([facts for facts in frames.values() if facts.exposure is not None])
+    left_out = {
+        facts.name: f"another setup ({_setup_words(facts)}; this group is {_setup_words(setups[0][0])})"
+        for other in setups[1:]
+        for facts in other
+    }
+    return Selection({name: facts for name, facts in frames.items() if name not in left_out}, left_out)
+
+
+def common_shape(frames: Iterable[RawFacts]) -> tuple[int, ...]:
+    """Return the most frequent shape of two axes, the first of equals; empty when there is none."""
+    shapes = Counter(facts.shape for facts in frames if len(facts.shape) == 2)
+    return shapes.most_common(1)[0][0] if shapes else ()
+
+
+def _setups(raws: list[RawFacts]) -> list[list[RawFacts]]:
+    """Cluster by binning, readout mode and exposure (1 %); most numerous first, then first by name."""
+    clusters: list[list[RawFacts]] = []
+    for facts in raws:
+        for cluster in clusters:
+            if _same_setup(cluster[0], facts):
+                cluster.append(facts)
+                break
+        else:
+            clusters.append([facts])
+    return sorted(clusters, key=len, reverse=True)
+
+
+def _same_setup(one: RawFacts, other: RawFacts) -> bool:
+    if (one.binning, one.readout_mode) != (other.binning, other.readout_mode):
+        return False
+    a, b = one.exposure or 0.0, other.exposure or 0.0
+    return abs(a - b) <= EXPOSURE_TOLERANCE * max(abs(a), abs(b))
+
+
+def _setup_words(facts: RawFacts) -> str:
+    words = [f"{facts.exposure:g} s", f"binning {facts.binning}"]
+    return ", ".join(words + ([f"readout {facts.readout_mode}"] if facts.readout_mode else []))
+
+
+_hashes: dict[tuple[str, int, int], str] = {}
+
+
+def hash_file(path: Path) -> str:
+    """Return a file's sha256; within a process it is read again only when size or mtime differ."""
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _hashes:
+        with path.open("rb") as stream:
+            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _hashes[key]

@@ -1,0 +1,96 @@
+"""Where everything stands below the data root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+POST_ISR, EXTINCTION, SHIFTED, COMBINED = "postISR", "extinction", "shifted", "combined"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The folders and files of one group."""
+
+    settings: Settings
+    group: Group
+
+    @property
+    def folder(self) -> Path:
+        """The group's own folder; the notebook profile has none for the night."""
+        place = self.settings.root.joinpath("processed", *self.group.parts)
+        return place if self.settings.profile == "notebook" else place / self.group.night.isoformat()
+
+    def product(self, step: str, name: str) -> Path:
+        """A frame's product of one step."""
+        return self.folder / step / f"{name}.fits"
+
+    @property
+    def stack(self) -> Path:
+        """The combined image."""
+        return self.folder / COMBINED / "combined.fits"
+
+    @property
+    def picture(self) -> Path:
+        """The combined image as a picture."""
+        return self.folder / COMBINED / "combined.png"
+
+    @property
+    def manifest(self) -> Path:
+        """What became of the group."""
+        return self.folder / COMBINED / "manifest.json"
+
+    @property
+    def inputs(self) -> Path:
+        """What the group's last run set out with."""
+        return self.folder / COMBINED / "inputs.json"
+
+    @property
+    def lock(self) -> Path:
+        """The group's lock."""
+        return self.folder / COMBINED / ".lock"
+
+    def failure(self, name: str) -> Path:
+        """Why a frame was lost."""
+        return self.folder / COMBINED / "lost" / f"{name}.json"
+
+    def relative(self, path: Path) -> str:
+        """A path as products and manifests name it: below the data root, with slashes."""
+        return path.relative_to(self.settings.root).as_posix()
+
+    @property
+    def sidecars(self) -> list[Path]:
+        """The places of `xy.csv`, a night's own first."""
+        place = self.settings.root.joinpath("xys", *self.group.parts)
+        return [place / self.group.night.isoformat() / "xy.csv", place / "xy.csv"]
+
+    @property
+    def sidecar(self) -> Path | None:
+        """The sidecar in force, or None."""
+        return next((path for path in self.sidecars if path.is_file()), None)
+
+    def masters(self, kind: str, binning: str) -> list[Path]:
+        """The places of a master (bias, dark or flat), a night's own first."""
+        pattern: str = getattr(self.settings.calibs, kind)
+        name = pattern.format(binning=binning, filter=self.group.filter_name)
+        place = self.settings.root / "calibs"
+        if self.group.instrument:
+            place /= self.group.instrument
+        return [place / self.group.night.isoformat() / name, place / name]
+
+
+def rejection_path(settings: Settings, night: date, name: str) -> Path:
+    """Where a file that belongs to no group has its reason."""
+    return settings.root / "rejected" / night.isoformat() / f"{name}.json"
+
+
+def report_path(settings: Settings, night: date) -> Path:
+    """Where a night's report stands."""
+    return settings.root / "processed" / "reports" / f"{night.isoformat()}.json"

@@ -1,0 +1,453 @@
+"""What a raw file says of itself, without its pixels: is it whole, and to which group does it belong."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import re
+import warnings
+from dataclasses import asdict, dataclass
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from nightdesk.group import clean_name, resolve_alias
+from nightdesk.io.header import find_number, find_text
+from nightdesk.night import night_of, parse_moment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from astropy.io import fits
+
+    from nightdesk.settings import Instrument, Settings
+
+BLOCK = 2880
+LONGEST_HEADER_BLOCKS = 2000
+MOST_HDUS = 1000
+
+
+@dataclass(frozen=True)
+class RawFacts:
+    """What is known of a raw file before its pixels are opened.
+
+    `kind` is science, bias, dark, flat, ignored or rejected; `reason` says why for the last two. `target_text` and
+    `filter_text` are the header's own words (after aliases). `missing` is how many bytes the file is shorter than its
+    headers say (1 where only the fact is known).
+    """
+
+    path: str
+    name: str
+    size: int
+    mtime_ns: int
+    kind: str
+    missing: int
+    reason: str = ""
+    instrument: str | None = None
+    target_text: str = ""
+    filter_text: str = ""
+    moment: str = ""
+    night: str = ""
+    exposure: float | None = None
+    binning: str = ""
+    readout_mode: str = ""
+    shape: tuple[int, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether the file is as long as its headers say."""
+        return self.missing == 0
+
+    @property
+    def identity(self) -> tuple[str, int, int]:
+        """What tells one state of the file from another."""
+        return (self.path, self.size, self.mtime_ns)
+
+    @property
+    def target(self) -> str:
+        """The target's name."""
+        return clean_name(self.target_text)
+
+    @property
+    def filter_name(self) -> str:
+        """The filter's name."""
+        return clean_name(self.filter_text)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values for the cache."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RawFacts:
+        """Return the facts that `to_json` wrote."""
+        return cls(**{**values, "shape": tuple(values["shape"])})
+
+
+def stem_of(file_name: str, extensions: Iterable[str]) -> str | None:
+    """Return a raw's name without its extension, or None when it has none of `extensions`."""
+    lower = file_name.lower()
+    fitting = [extension for extension in extensions if lower.endswith(extension.lower())]
+    return file_name[: -len(max(fitting, key=len))] if fitting else None
+
+
+_RSYNC_TEMPORARY = re.compile(r"^\..+\.[A-Za-z0-9]{6}$")
+
+
+def is_raw_name(settings: Settings, file_name: str) -> bool:
+    """Tell whether a file of this name can be a raw: a known extension, and nobody's temporary file."""
+    if _RSYNC_TEMPORARY.match(file_name):
+        return False
+    if any(fnmatchcase(file_name, pattern) for pattern in settings.files.ignore):
+        return False
+    return bool(stem_of(file_name, settings.files.extensions))
+
+
+def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> RawFacts:
+    """Read a raw's headers and sort it: to its group, or out, with the reason.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    path : Path
+        The raw file, below the data root.
+    size, mtime_ns : int
+        As listed; they are part of the facts' identity.
+    """
+    name = stem_of(path.name, settings.files.extensions) or path.stem
+    relative = path.relative_to(settings.root).as_posix()
+    base: dict[str, Any] = {"path": relative, "name": name, "size": size, "mtime_ns": mtime_ns}
+    if not re.fullmatch(r"[!-.0-~]([ -.0-~]*[!-.0-~])?", name) or len(name) > 200:
+        reason = "its name holds characters other than printable ASCII; rename it"
+        return RawFacts(**base, kind="rejected", missing=0, reason=reason)
+    try:
+        headers, missing = _walk_file(path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values()))
+    except NotFits as error:
+        return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
+    header, shape = image_header(headers)
+    return _sort(settings, path, header, shape, {**base, "missing": missing})
+
+
+class NotFits(Exception):
+    """The file cannot be walked as FITS; `final` tells that more bytes would not help."""
+
+    def __init__(self, message: str, *, final: bool) -> None:
+        super().__init__(message)
+        self.final = final
+
+
+def _walk_file(path: Path, size: int, *, most_bytes: int) -> tuple[list[fits.Header], int]:
+    if path.name.lower().endswith(".gz"):
+        try:
+            with gzip.open(path) as stream:
+                return walk(stream, None, most_bytes=most_bytes)
+        except (EOFError, gzip.BadGzipFile, OSError) as error:
+            raise NotFits(f"it is not a whole gzip file ({error}); copy it again", final=False) from error
+    with path.open("rb") as stream:
+        return walk(stream, size)
+
+
+def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) -> tuple[list[fits.Header], int]:
+    """Read every header of a FITS stream, stepping over the data.
+
+    Parameters
+    ----------
+    stream : binary file
+        Positioned at its beginning.
+    size : int or None
+        Length of the file in bytes; None for a compressed stream, whose end is found by reading.
+    most_bytes : int or None
+        Of a compressed stream, the data of one HDU that are still unpacked.
+
+    Returns
+    -------
+    headers : list of Header
+        Of all HDUs that have begun.
+    missing : int
+        How many bytes of the last one's data are missing; 1 where only the fact is known.
+
+    Raises
+    ------
+    NotFits
+        If the first header is not one, or is cut short.
+    """
+    headers: list[fits.Header] = []
+    position = 0
+    while len(headers) < MOST_HDUS:
+        header, position_after = _next_header(stream, position, first=not headers)
+        if header is None:
+            return headers, 0
+        if position_after is None:
+            if not headers:
+                raise NotFits("its header is cut short; wait for the rest or copy it again", final=False)
+            return headers, 1
+        headers.append(header)
+        length = data_length(header)
+        end = position_after + length
+        if size is not None:
+            if size < end:
+                return headers, end - size
+            position = position_after + -(-length // BLOCK) * BLOCK
+            stream.seek(position)
+        elif most_bytes is not None and length > most_bytes:
+            raise NotFits(f"its header announces {length:,} bytes of data, more than max_pixels allows", final=True)
+        elif not _skip(stream, length, -(-length // BLOCK) * BLOCK):
+            return headers, 1
+        else:
+            position = position_after + -(-length // BLOCK) * BLOCK
+    return headers, 0
+
+
+def _next_header(stream: IO[bytes], position: int, *, first: bool) -> tuple[fits.Header | None, int | None]:
+    from astropy.io import fits
+
+    text = b""
+    for _ in range(LONGEST_HEADER_BLOCKS):
+        block = stream.read(BLOCK)
+        if not text and not first and not block.startswith(b"XTENSION"):
+            return None, None  # the end, or bytes behind the last HDU that are nobody's
+        if not text and first and block and not block.startswith(b"SIMPLE  ="[: len(block)]):
+            raise NotFits("it is not a FITS file (no SIMPLE at its beginning)", final=True)
+        text += block
+        end = _end_of_header(block)
+        if end:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                header = fits.Header.fromstring(text.decode("latin-1"))
+            return header, position + len(text)
+        if len(block) < BLOCK:
+            return fits.Header(), None
+    raise NotFits(f"its header has no END in {LONGEST_HEADER_BLOCKS} blocks", final=True)
+
+
+def _end_of_header(block: bytes) -> bool:
+    return any(block[start : start + 80].rstrip() == b"END" for start in range(0, len(block), 80))
+
+
+def _skip(stream: IO[bytes], length: int, padded: int) -> bool:
+    left = padded
+    while left > 0:
+        chunk = stream.read(min(left, 1 << 20))
+        if not chunk:
+            return padded - left >= length
+        left -= len(chunk)
+    return True
+
+
+def data_length(header: fits.Header) -> int:
+    """Return how many bytes of data a header announces (FITS standard 4.0, equations 1 and 2)."""
+    axes = [_count(header, f"NAXIS{axis}") for axis in range(1, _count(header, "NAXIS") + 1)]
+    if not axes:
+        return 0
+    if axes[0] == 0 and header.get("GROUPS") is True:
+        axes = axes[1:]
+    pixels = 1
+    for axis in axes:
+        pixels *= axis
+    depth = abs(_count(header, "BITPIX", negative=True)) // 8
+    return depth * _count(header, "GCOUNT", missing=1) * (_count(header, "PCOUNT") + pixels)
+
+
+def _count(header: fits.Header, keyword: str, *, missing: int = 0, negative: bool = False) -> int:
+    value = header.get(keyword, missing)
+    if isinstance(value, bool) or not isinstance(value, int) or (value < 0 and not negative):
+        raise NotFits(f"{keyword} = {value!r} is not a count", final=True)
+    return value
+
+
+def is_image(header: fits.Header) -> bool:
+    """Tell whether an HDU holds an image, plain or compressed."""
+    if header.get("ZIMAGE") is True:
+        return True
+    kind = str(header.get("XTENSION", "IMAGE")).strip()
+    return kind == "IMAGE" and bool(header.get("NAXIS")) and header.get("GROUPS") is not True
+
+
+def image_shape(header: fits.Header) -> tuple[int, ...]:
+    """Return an image's shape as numpy has it, slowest axis first."""
+    prefix = "ZNAXIS" if header.get("ZIMAGE") is True else "NAXIS"
+    count = _count(header, prefix)
+    return tuple(_count(header, f"{prefix}{axis}") for axis in range(count, 0, -1))
+
+
+def image_header(headers: list[fits.Header]) -> tuple[fits.Header, tuple[int, ...]]:
+    """Return the first image's header, completed by the primary's, and its shape (empty when there is none)."""
+    for header in headers:
+        if is_image(header):
+            if header is headers[0]:
+                return header, image_shape(header)
+            merged = headers[0].copy()
+            merged.update({key: header[key] for key in header if key not in ("COMMENT", "HISTORY", "")})
+            return merged, image_shape(header)
+    return headers[0], ()
+
+
+def _sort(
+    settings: Settings, path: Path, header: fits.Header, shape: tuple[int, ...], base: dict[str, Any]
+) -> RawFacts:
+    def out(kind: str, reason: str, **more: Any) -> RawFacts:
+        return RawFacts(**base, kind=kind, reason=reason, shape=shape, **more)
+
+    chosen = _instrument_of(settings, header)
+    if chosen is None:
+        return out("rejected", "no configured instrument matches its header; see [instruments.<name>.match]")
+    name, instrument = chosen
+    keywords = instrument.keywords
+    night, moment, trouble = _when(settings, path, header, instrument)
+    known = {"night": night, "moment": moment, "instrument": name if len(settings.instruments) > 1 else None}
+    word = find_text(header, path.name, keywords.frame_type) or ""
+    kind = next((kind for kind, words in instrument.frame_types if _is_word(word, words)), None)
+    target, filter_text = _target_and_filter(settings, path, header, instrument)
+    if pattern := _ignored(settings, path.name, word, target or ""):
+        return out("ignored", f"the configuration ignores {pattern}", **known)
+    if kind is None:
+        reason = f"its frame type {word!r} is not among the words of [instruments.{name}.frame_types]"
+        return out("rejected", reason, **known)
+    try:
+        if kind == "science":
+            _require_name(target, keywords.target, "target")
+            _require_name(filter_text, keywords.filter_name, "filter")
+        if trouble:
+            raise ValueError(trouble)
+    except ValueError as error:
+        return out("rejected", str(error), **known)
+    return RawFacts(
+        **base,
+        **known,
+        kind=kind,
+        shape=shape,
+        target_text=target or "",
+        filter_text=filter_text or "",
+        exposure=find_number(header, path.name, keywords.exposure),
+        binning=_binning(header, path.name, instrument),
+        readout_mode=find_text(header, path.name, keywords.readout_mode) or "",
+    )
+
+
+def _instrument_of(settings: Settings, header: fits.Header) -> tuple[str, Instrument] | None:
+    for name, instrument in settings.instruments.items():
+        patterns = instrument.match.items()
+        if all(fnmatchcase(str(header.get(key, "")).strip().casefold(), text.casefold()) for key, text in patterns):
+            return name, instrument
+    return None
+
+
+def _is_word(word: str, words: Iterable[str]) -> bool:
+    return word.casefold() in (known.casefold() for known in words)
+
+
+def _target_and_filter(
+    settings: Settings, path: Path, header: fits.Header, instrument: Instrument
+) -> tuple[str | None, str | None]:
+    """Return both texts after aliases; in the notebook's place the folders are their names."""
+    if place := notebook_place(settings, path):
+        target: str | None = place[-2]
+        filter_text: str | None = place[-1]
+    else:
+        target = find_text(header, path.name, instrument.keywords.target)
+        filter_text = find_text(header, path.name, instrument.keywords.filter_name)
+    return (
+        target and resolve_alias(target, settings.aliases.targets),
+        filter_text and resolve_alias(filter_text, settings.aliases.filters),
+    )
+
+
+def notebook_place(settings: Settings, path: Path) -> tuple[str, ...] | None:
+    """Return (instrument,) target, filter of a raw that lies in ``processed/<target>/<filter>/raws``, else None."""
+    parts = path.relative_to(settings.root).parts
+    if parts[0] == "processed" and len(parts) >= 5 and parts[-2] == "raws":
+        return parts[1:-2]
+    return None
+
+
+def _ignored(settings: Settings, file_name: str, word: str, target: str) -> str:
+    rules = settings.ignore
+    for label, text, patterns in (
+        ("files", file_name, rules.files),
+        ("types", word, rules.types),
+        ("targets", target, rules.targets),
+    ):
+        for pattern in patterns:
+            if fnmatchcase(text.casefold(), pattern.casefold()):
+                return f"{label} like {pattern!r}"
+    return ""
+
+
+def _require_name(text: str | None, sources: Iterable[object], what: str) -> None:
+    keywords = " or ".join(source for source in sources if isinstance(source, str))
+    if not text:
+        raise ValueError(f"its header names no {what} ({keywords or 'configuration'} is missing or blank)")
+    try:
+        clean_name(text)
+    except ValueError as error:
+        raise ValueError(f"its {what} is no name: {error}") from error
+
+
+def _when(
+    settings: Settings, path: Path, header: fits.Header, instrument: Instrument
+) -> tuple[str, str, str]:
+    """Return night, UTC moment, and what is wrong with the date ('' when nothing is)."""
+    day = find_text(header, path.name, instrument.keywords.date)
+    clock = find_text(header, path.name, instrument.keywords.time)
+    keyword = " or ".join(source for source in instrument.keywords.date if isinstance(source, str)) or "date"
+    if day is None:
+        return "", "", f"its header has no {keyword}, so its night is unknown"
+    try:
+        moment = parse_moment(day, clock)
+    except (ValueError, OverflowError) as error:
+        return "", "", f"its {keyword} cannot be read: {error}"
+    return night_of(moment, settings.site.zone).isoformat(), moment.isoformat(), ""
+
+
+def _binning(header: fits.Header, file_name: str, instrument: Instrument) -> str:
+    x = find_number(header, file_name, instrument.keywords.binning_x)
+    y = find_number(header, file_name, instrument.keywords.binning_y)
+    return f"{x or 0:g}x{y or 0:g}"
+
+
+def folder_night(path: str) -> date | None:
+    """Return the night that a raw's folder claims (``raw/<night>/...``), or None."""
+    for part in Path(path).parts[:-1]:
+        try:
+            return date.fromisoformat(part)
+        except ValueError:
+            continue
+    return None
+
+
+def list_raw_files(settings: Settings) -> Iterator[tuple[Path, int, int]]:
+    """Yield path, size and mtime_ns of every file that can be a raw, in both places, sorted by path."""
+    for place in raw_places(settings):
+        for path in sorted(_raw_files_below(settings, place)):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # it went away while we looked
+            yield path, status.st_size, status.st_mtime_ns
+
+
+def _raw_files_below(settings: Settings, place: Path) -> Iterator[Path]:
+    folders, visited = [place], set()
+    while folders:
+        folder = folders.pop()
+        try:
+            status = folder.stat()
+            entries = list(os.scandir(folder))
+        except (FileNotFoundError, NotADirectoryError, PermissionError):
+            continue
+        if (status.st_dev, status.st_ino) in visited:
+            continue  # a link that leads back
+        visited.add((status.st_dev, status.st_ino))
+        for entry in entries:
+            if entry.is_dir():
+                folders += [] if entry.name.startswith(".") else [Path(entry.path)]
+            elif entry.is_file() and is_raw_name(settings, entry.name):
+                yield Path(entry.path)
+
+
+def raw_places(settings: Settings) -> list[Path]:
+    """Return the folders that raws land in: ``raw`` and every ``processed/.../raws`` there is."""
+    processed = settings.root / "processed"
+    depth = "*/*/*/raws" if len(settings.instruments) > 1 else "*/*/raws"
+    return [settings.root / "raw", *sorted(path for path in processed.glob(depth) if path.is_dir())]

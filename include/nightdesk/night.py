@@ -1,0 +1,71 @@
+"""The night a moment belongs to: local date of the evening, noon to noon at the site."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+
+NIGHT_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
+
+_ISO_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})$")
+_OLD_DATE = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{2})$")
+_CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2}):(\d{1,2})(\.\d*)?$")
+
+
+def night_of(moment: datetime, zone: tzinfo) -> date:
+    """Return the night of `moment` (aware): the local date twelve hours before, by the clock on the wall."""
+    return (moment.astimezone(zone).replace(tzinfo=None) - timedelta(hours=12)).date()
+
+
+def noon_of(night: date, zone: tzinfo) -> datetime:
+    """Return the noon at which `night` begins."""
+    return datetime.combine(night, time(12), tzinfo=zone)
+
+
+def parse_night(text: str) -> date:
+    """Return the night named by `text` (``2026-11-21``), or raise `ValueError`."""
+    if not re.match(NIGHT_PATTERN, text):
+        raise ValueError(f"{text!r} is not a night; write it as 2026-11-21, the local date of its evening")
+    return date.fromisoformat(text)
+
+
+def parse_moment(day: str, clock: str | None = None) -> datetime:
+    """Return the UTC moment of a header's date and, where the date has no time of its own, its clock.
+
+    `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, and a Z or an offset at the end, are understood),
+    ``2026-11-21`` or, as in the last century, ``21/11/97``. `clock` is ``22:04:05.5``.
+
+    Raises
+    ------
+    ValueError
+        If the date cannot be read, or it has no time and no `clock` supplies one.
+    """
+    day = day.strip()
+    head, separator, tail = day.partition("T" if "T" in day else " ")
+    calendar = _calendar_date(head)
+    if separator:
+        moment = datetime.fromisoformat(f"{calendar.isoformat()}T{tail.strip()}")
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    if clock is None:
+        raise ValueError(f"{day!r} has no time of day")
+    return datetime.combine(calendar, time(0), tzinfo=UTC) + _since_midnight(clock)
+
+
+def _calendar_date(text: str) -> date:
+    if match := _ISO_DATE.match(text):
+        year, month, day = (int(part) for part in match.groups())
+        return date(year, month, day)
+    if match := _OLD_DATE.match(text):
+        day, month, year = (int(part) for part in match.groups())
+        return date(1900 + year, month, day)  # the FITS standard: two-digit years are of the last century
+    raise ValueError(f"{text!r} is not a date (2026-11-21 or 21/11/97)")
+
+
+def _since_midnight(clock: str) -> timedelta:
+    match = _CLOCK.match(clock.strip())
+    if not match:
+        raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")
+    hours, minutes, seconds = (int(part) for part in match.groups()[:3])
+    if hours > 23 or minutes > 59 or seconds > 60:
+        raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds + float(match[4] or 0))

@@ -1,0 +1,431 @@
+"""The settings of an observatory, from `observatory.toml`: checked when read, frozen afterwards.
+
+Every default is that of pt5m, the telescope Nightdesk began with. Nothing else decides a number in a product: no Dag
+parameter and no environment variable (`NIGHTDESK_DATA` only moves the data root, `NIGHTDESK_CONFIG` names the file).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tomllib
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from nightdesk.errors import SetupError
+from nightdesk.group import clean_name
+
+if TYPE_CHECKING:
+    from nightdesk.group import Group
+
+CONFIG_VARIABLE = "NIGHTDESK_CONFIG"
+DATA_VARIABLE = "NIGHTDESK_DATA"
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Given(_Table):
+    """A value written in the configuration, where a header has none."""
+
+    value: str | int | float
+
+
+class FromName(_Table):
+    """A value taken from the file's name: the first group of a regular expression."""
+
+    file: str
+
+
+Source = str | Given | FromName
+
+
+def _as_sources(value: Any) -> tuple[Source, ...]:
+    return tuple(_as_source(item) for item in (value if isinstance(value, (list, tuple)) else [value]))
+
+
+def _as_source(item: Any) -> Source:
+    if isinstance(item, (Given, FromName)) or (isinstance(item, str) and item.strip()):
+        return item
+    if isinstance(item, (int, float)):
+        return Given(value=item)
+    if isinstance(item, dict) and item.keys() == {"value"} and isinstance(item["value"], (str, int, float)):
+        return Given(value=item["value"])
+    if isinstance(item, dict) and item.keys() == {"file"} and isinstance(item["file"], str):
+        return FromName(file=_capturing(item["file"]))
+    raise ValueError("a header keyword, a number, {value = ...}, {file = 'regular expression'}, or a list of these")
+
+
+def _capturing(text: str) -> str:
+    try:
+        groups = re.compile(text).groups
+    except re.error as error:
+        raise ValueError(f"a regular expression ({error})") from error
+    if groups < 1:
+        raise ValueError("a regular expression with one group in parentheses, which is the value")
+    return text
+
+
+Sources = Annotated[tuple[Source, ...], BeforeValidator(_as_sources)]
+
+
+def _keywords(*names: str | float) -> Any:
+    return Field(default=tuple(name if isinstance(name, str) else Given(value=name) for name in names))
+
+
+class Keywords(_Table):
+    """Where each fact of a frame stands: header keywords to try in order, a literal, or the file's name."""
+
+    target: Sources = _keywords("OBJECT")
+    filter_name: Sources = Field(default=("FILTER",), alias="filter")
+    date: Sources = _keywords("DATE-OBS")
+    time: Sources = _keywords("UTSTART", "UTC-OBS", "TIME-OBS", "UT")
+    exposure: Sources = _keywords("EXPTIME", "EXPOSURE")
+    airmass: Sources = _keywords("AIRMASS")
+    gain: Sources = _keywords("EGAIN")
+    read_noise: Sources = _keywords("RDNOISE", "READNOIS", 7.0)
+    frame_type: Sources = Field(default=("IMAGETYP", "OBSTYPE", Given(value="object")))
+    binning_x: Sources = _keywords("XBINNING", 2)
+    binning_y: Sources = _keywords("YBINNING", 2)
+    readout_mode: Sources = Field(default=("READOUTM", Given(value="")))
+
+
+class FrameTypes(_Table):
+    """The words that headers use for each kind of frame; compared without case."""
+
+    science: tuple[str, ...] = ("object", "science", "light", "light frame", "target")
+    bias: tuple[str, ...] = ("bias", "zero", "bias frame")
+    dark: tuple[str, ...] = ("dark", "dark frame")
+    flat: tuple[str, ...] = ("flat", "flat field", "flat frame", "skyflat", "domeflat", "dome flat", "sky flat")
+
+
+class Instrument(_Table):
+    """One camera: how its headers read, and what its detector can do."""
+
+    match: dict[str, str] = {}
+    keywords: Keywords = Keywords()
+    frame_types: FrameTypes = FrameTypes()
+    saturation: float | None = Field(default=None, gt=0)
+    max_pixels: int = Field(default=120_000_000, gt=0)
+    extension: int | None = Field(default=None, ge=0)
+
+
+class Filter(_Table):
+    """One filter: its extinction, and whether its frames are flat-fielded."""
+
+    extinction: float = Field(ge=0, le=5)
+    extinction_sigma: float = Field(default=0.03, ge=0)
+    flat: Literal["required", "none"] = "required"
+
+
+class Data(_Table):
+    """Where the data root is."""
+
+    root: Path = Path("data")
+
+
+class Site(_Table):
+    """The observatory's place; its zone decides which night a frame belongs to."""
+
+    name: str = "La Palma"
+    timezone: str = "Atlantic/Canary"
+
+    @field_validator("timezone")
+    @classmethod
+    def _must_be_known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError("an IANA time zone such as Atlantic/Canary or Australia/Sydney")
+        return name
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The site's time zone."""
+        return ZoneInfo(self.timezone)
+
+
+class Files(_Table):
+    """Which files are raws."""
+
+    extensions: tuple[str, ...] = (".fits", ".fit", ".fts", ".fits.fz", ".fits.gz")
+    ignore: tuple[str, ...] = (".*", "*.tmp", "*~", "._*", "*.part", "*.partial", "*.filepart", "*.crdownload")
+
+
+class Ignore(_Table):
+    """Frames that are nobody's science: left alone, counted in the night's report. Patterns as in a shell."""
+
+    files: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("focus*", "*pointing*", "test", "acquisition*")
+    types: tuple[str, ...] = ("focus*", "pointing*", "acquisition*", "test")
+
+
+class Aliases(_Table):
+    """Other spellings of targets and filters: ``"Filter 2" = "R"``."""
+
+    targets: dict[str, str] = {}
+    filters: dict[str, str] = {}
+
+    @field_validator("targets", "filters")
+    @classmethod
+    def _must_be_names(cls, table: dict[str, str]) -> dict[str, str]:
+        for spelling in table.values():
+            clean_name(spelling)
+        return table
+
+
+class Calibs(_Table):
+    """The masters' file names, and what a flat must be to be divided by."""
+
+    bias: str = "bias{binning}.fits"
+    flat: str = "{filter}flatnorm{binning}.fits"
+    dark: str = "dark{binning}.fits"
+    flat_limit: float = Field(default=0.2, ge=0, lt=1)
+
+    @field_validator("bias", "flat", "dark")
+    @classmethod
+    def _must_be_file_name(cls, pattern: str) -> str:
+        try:
+            name = pattern.format(binning="2x2", filter="R")
+        except (KeyError, IndexError, ValueError) as error:
+            raise ValueError("a file name in which {binning} and {filter} may stand") from error
+        if "/" in name or name.startswith("."):
+            raise ValueError("a file name without a folder")
+        return pattern
+
+
+class Sidecar(_Table):
+    """How positions in `xy.csv` are counted: 1 as DS9 shows them, 0 as arrays are indexed."""
+
+    origin: Literal[0, 1] = 1
+
+
+class Combine(_Table):
+    """How the frames of a group become one image (the standard profile)."""
+
+    method: Literal["median", "clipped", "mean", "weighted"] = "median"
+    clip_sigma: float = Field(default=4.0, gt=0)
+    match_sky: bool = True
+    footprint: Literal["first", "intersection", "union"] = "first"
+
+
+class Products(_Table):
+    """How products are stored; the notebook profile always stores float64."""
+
+    depth: Literal["float32", "float64"] = "float32"
+
+
+class Watch(_Table):
+    """When files count as complete and groups as ready; times in seconds."""
+
+    observer: Literal["inotify", "polling"] = "inotify"
+    settle_seconds: float = Field(default=20, ge=0)
+    stalled_seconds: float = Field(default=300, gt=0)
+    readout_seconds: float = Field(default=10, ge=0)
+    rescan_seconds: float = Field(default=60, gt=0)
+    watch_nights: int = Field(default=3, ge=1)
+
+
+class Archive(_Table):
+    """Which archived nights `reduce_archive` opens, and how many a day."""
+
+    from_night: date | None = Field(default=None, alias="from")
+    nights_per_day: int = Field(default=5, ge=0)
+
+
+class Batch(_Table):
+    """How many frames one mapped task takes."""
+
+    frames_per_task: int = Field(default=1, ge=1)
+
+
+class Settings(_Table):
+    """An observatory's settings, as `observatory.toml` has them."""
+
+    profile: Literal["standard", "notebook"] = "standard"
+    data: Data = Data()
+    site: Site = Site()
+    files: Files = Files()
+    ignore: Ignore = Ignore()
+    aliases: Aliases = Aliases()
+    calibs: Calibs = Calibs()
+    sidecar: Sidecar = Sidecar()
+    combine: Combine = Combine()
+    products: Products = Products()
+    watch: Watch = Watch()
+    archive: Archive = Archive()
+    batch: Batch = Batch()
+    filters: dict[str, Filter] = {"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)}
+    instruments: dict[str, Instrument] = {"pt5m": Instrument()}
+
+    @field_validator("filters", "instruments")
+    @classmethod
+    def _must_have_names(cls, table: dict[str, Any]) -> dict[str, Any]:
+        for name in table:
+            if clean_name(name) != name:
+                raise ValueError(f"names of ASCII letters, digits, '.', '+', '-' and '_' (write {clean_name(name)!r})")
+        return table
+
+    @model_validator(mode="after")
+    def _must_tell_instruments_apart(self) -> Settings:
+        if not self.instruments:
+            raise ValueError("at least one instrument")
+        silent = [name for name, instrument in self.instruments.items() if not instrument.match]
+        if len(self.instruments) > 1 and silent:
+            raise ValueError(f"a table match = {{KEYWORD = 'pattern'}} for each of several instruments; {silent[0]} has none")
+        return self
+
+    @property
+    def root(self) -> Path:
+        """The data root."""
+        return self.data.root
+
+    @property
+    def depth(self) -> str:
+        """The products' number type."""
+        return "float64" if self.profile == "notebook" else self.products.depth
+
+    def group_instrument(self, name: str | None) -> str | None:
+        """Return the instrument as it stands in a group's key: None with one configured, else its name."""
+        if len(self.instruments) == 1:
+            if name is not None and name.casefold() != next(iter(self.instruments)).casefold():
+                raise ValueError(f"no instrument {name!r} is configured, only {next(iter(self.instruments))!r}")
+            return None
+        known = {key.casefold(): key for key in self.instruments}
+        if name is None or name.casefold() not in known:
+            raise ValueError(f"the instrument must be one of {', '.join(self.instruments)}, not {name!r}")
+        return known[name.casefold()]
+
+    def instrument_of(self, group: Group) -> Instrument:
+        """Return the settings of the group's instrument."""
+        return self.instruments[group.instrument or next(iter(self.instruments))]
+
+    def filter_of(self, group: Group) -> Filter:
+        """Return the settings of the group's filter; `SetupError` when it has none."""
+        for name, chosen in self.filters.items():
+            if name.casefold() == group.filter_name.casefold():
+                return chosen
+        raise SetupError(
+            f"Filter {group.filter_name!r} of {group.target} has no settings: add [filters.{group.filter_name}] with "
+            "extinction = (mag/airmass) to the configuration, or an alias in [aliases.filters] if it is another's name."
+        )
+
+    def numbers_of(self, group: Group) -> dict[str, Any]:
+        """Return the settings that touch this group's numbers, as plain values."""
+        return {
+            "profile": self.profile,
+            "instrument": self.instrument_of(group).model_dump(mode="json"),
+            "filter": self.filter_of(group).model_dump(mode="json"),
+            "calibs": self.calibs.model_dump(mode="json"),
+            "sidecar": self.sidecar.model_dump(mode="json"),
+            "combine": self.combine.model_dump(mode="json"),
+            "depth": self.depth,
+        }
+
+
+def digest(values: Any) -> str:
+    """Return the sha256 of plain values in canonical JSON."""
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def default_settings(root: Path) -> Settings:
+    """Return pt5m's settings for a data root."""
+    return Settings(data=Data(root=root.resolve()))
+
+
+def load_settings(path: Path | None = None) -> Settings:
+    """Read and check a configuration file: `path`, else the one that ``NIGHTDESK_CONFIG`` names.
+
+    Raises
+    ------
+    SetupError
+        Naming file, line, key and what was expected.
+    """
+    if path is None:
+        named = os.environ.get(CONFIG_VARIABLE)
+        if not named:
+            raise SetupError(f"No configuration: set {CONFIG_VARIABLE} to your observatory.toml.")
+        path = Path(named)
+    text = _read(path)
+    try:
+        settings = Settings.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise SetupError(f"{path}: not TOML: {error}.") from error
+    except ValidationError as error:
+        raise SetupError(_explain(path, text, error)) from error
+    root = Path(os.environ.get(DATA_VARIABLE) or path.resolve().parent / settings.data.root).expanduser().resolve()
+    return settings.model_copy(update={"data": Data(root=root)})
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise SetupError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
+    except UnicodeDecodeError as error:
+        raise SetupError(f"{path}: the configuration is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+
+
+_EXPECTED = {
+    "extra_forbidden": "no such key",
+    "missing": "a value, which is missing",
+}
+
+
+def _explain(path: Path, text: str, error: ValidationError) -> str:
+    problems = []
+    seen: set[str] = set()
+    for detail in error.errors():
+        location = tuple(str(part) for part in detail["loc"])
+        line, key = _find_key(text, location)
+        if key in seen:
+            continue  # a value that may be of several kinds fails once for each
+        seen.add(key)
+        expected = _EXPECTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        given = "" if detail["type"] in ("missing", "value_error") and not location else f", not {detail['input']!r}"
+        where = f"{path}, line {line}" if line else str(path)
+        if detail["type"] == "extra_forbidden":
+            problems.append(f"{where}: {key}: there is no such key; see the table in the README.")
+        else:
+            problems.append(f"{where}: {key or 'file'}: expected {_lower(expected)}{given}.")
+    return " ".join(problems)
+
+
+def _lower(text: str) -> str:
+    text = text.removeprefix("Input should be ")
+    return text[:1].lower() + text[1:]
+
+
+_TABLE_LINE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
+_KEY_LINE = re.compile(r"""^\s*((?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY_PART = re.compile(r"""[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'""")
+
+
+def _find_key(text: str, location: tuple[str, ...]) -> tuple[int | None, str]:
+    """Return the line of the longest beginning of `location` that stands in the TOML text, and that beginning."""
+    best: tuple[int | None, tuple[str, ...]] = (None, ())
+    table: tuple[str, ...] = ()
+    for number, line in enumerate(text.splitlines(), start=1):
+        if match := _TABLE_LINE.match(line):
+            table = _key_parts(match[1])
+            here = table
+        elif match := _KEY_LINE.match(line):
+            here = table + _key_parts(match[1])
+        else:
+            continue
+        if location[: len(here)] == here and len(here) > len(best[1]):
+            best = (number, here)
+    if best[0] is None:
+        return None, ".".join(location)
+    remainder = [part for part in location[len(best[1]) :] if re.fullmatch(r"[a-z_]+", part)][:1]
+    return best[0], ".".join([*best[1], *remainder])
+
+
+def _key_parts(text: str) -> tuple[str, ...]:
+    return tuple(part.strip("\"'") for part in _KEY_PART.findall(text))

@@ -1,0 +1,256 @@
+"""Combine: the aligned frames of a group become one image with its variance, flags and coverage."""
+
+from __future__ import annotations
+
+import math
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+
+from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
+from nightdesk.io.atomic import locked
+from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
+from nightdesk.io.inventory import hash_file
+from nightdesk.io.layout import SHIFTED
+from nightdesk.manifest import record_loss
+from nightdesk.science import notebook
+from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.noise_ratio import noise_ratio
+from nightdesk.science.sky import estimate_noise, estimate_sky
+from nightdesk.steps.recipe import Work
+from nightdesk.steps.stack_header import add_names, stack_header
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+ROWS_AT_ONCE_PIXELS = 4_000_000
+
+
+def run(settings: Settings, group: Group, names: Sequence[str]) -> dict[str, Any]:
+    """Combine the frames that are through, and write the stack to ``combined/combined.fits``.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    names : sequence of str
+        Frames whose alignment succeeded; those whose product is not current, or that the sidecar leaves out, are not
+        used.
+
+    Returns
+    -------
+    dict
+        ``frames`` (used), ``exposure`` (their sum, s), ``path`` (of the stack, below the data root) and ``left_out``
+        (names with reasons).
+
+    Raises
+    ------
+    GroupError
+        If no frame can be used.
+    Waiting
+        If the group waits for positions.
+    StaleProduct
+        If a frame that nobody lost has no current product: a later try finds it.
+    """
+    work = Work.open(settings, group)
+    if work.positions is None and work.needs_positions:
+        raise Waiting(f"{group.key} waits for positions; the log of find_sidecar says which file to write.")
+    with locked(work.layout.lock, shared=True):
+        chosen, left_out = _choose(work, names)
+        if not chosen:
+            reasons = " ".join(f"{name}: {reason}." for name, reason in sorted(left_out.items()))
+            raise GroupError(f"{group.key}: there is no frame to combine. {reasons}")
+        if read_recipe(work.layout.stack) != work.stack_recipe(chosen):
+            frame, extra, chosen = (_notebook_stack if work.notebook else _standard_stack)(work, chosen)
+            frame.header[RECIPE] = work.stack_recipe(chosen)
+            write_frame(work.layout.stack, frame, depth=settings.depth, extra=extra)
+    exposure = _total_exposure(work, chosen)
+    return {
+        "frames": len(chosen),
+        "exposure": exposure,
+        "path": work.layout.relative(work.layout.stack),
+        "left_out": left_out,
+    }
+
+
+def _choose(work: Work, names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Return the frames to combine, in order, and why others are not among them."""
+    chosen, left_out = [], {}
+    positions = work.positions
+    unused = {row.name for row in positions.rows if not row.use} if positions else set()
+    order = work.order
+    for name in [*order, *(name for name in work.inputs.frames if name not in order)]:
+        if name in unused:
+            left_out[name] = "the sidecar leaves it out (use = 0)"
+        elif loss := work.loss(name):
+            left_out[name] = loss["reason"]
+        elif name not in order:
+            left_out[name] = "the sidecar has no row for it"
+        elif name not in names:
+            left_out[name] = "its tasks did not succeed"
+        elif not work.is_current(SHIFTED, name):
+            raise StaleProduct(
+                f"{name}: its aligned product is not made from the raw, masters and settings as they are now. If trying "
+                "again does not help, clear the whole run."
+            )
+        else:
+            chosen.append(name)
+    return chosen, left_out
+
+
+def _total_exposure(work: Work, chosen: list[str]) -> float:
+    header = fits.getheader(work.layout.stack)
+    value = header.get("TEXPTIME", 0.0 if len(chosen) > 1 else header.get("EXPTIME", 0.0))
+    return float(value) if isinstance(value, (int, float)) else 0.0
+
+
+_Stack = tuple[Frame, list[Any], list[str]]
+
+
+def _notebook_stack(work: Work, names: list[str]) -> _Stack:
+    frames = [read_frame(work.layout.product(SHIFTED, name)) for name in names]
+    data, variance = notebook.combine([frame.data for frame in frames], [frame.variance for frame in frames])
+    header = frames[0].header.copy()
+    add_names(header, names)
+    header.add_history(f"Combine: median of {len(names)} frames.")
+    return Frame(data, variance, None, None, header), [], names
+
+
+@dataclass
+class _Aligned:
+    """An aligned product, opened so that rows can be read from it."""
+
+    name: str
+    hdus: fits.HDUList
+    sky: float = 0.0
+    zero: float = 0.0
+    noise: float = 0.0
+
+    @property
+    def header(self) -> fits.Header:
+        return self.hdus[0].header
+
+    @property
+    def offset(self) -> tuple[int, int]:
+        return self.header["XSHIFT"], self.header["YSHIFT"]
+
+    def rows(self, plane: str, first: int, last: int) -> NDArray[Any]:
+        return np.asarray(self.hdus[plane].section[first:last])
+
+    def measure(self, number_of_rows: int) -> None:
+        flags = self.rows("DQ", 0, number_of_rows)
+        try:
+            self.sky, _ = estimate_sky(self.rows("SCI", 0, number_of_rows), flags)
+        except ValueError as error:
+            raise FrameError(f"{self.name}: its sky cannot be measured: {error} Remove the frame.") from error
+        self.noise = estimate_noise(self.rows("VAR", 0, number_of_rows), flags)
+
+
+def _standard_stack(work: Work, names: list[str]) -> _Stack:
+    settings = work.settings.combine
+    with ExitStack() as files:
+        frames = [_open(work, name, files) for name in names]
+        ny, nx = frames[0].hdus[0].shape
+        frames = _measured(work, frames, ny)
+        if settings.match_sky:
+            for frame in frames:
+                frame.zero = frame.sky - frames[0].sky
+        combined = _in_blocks(work, frames, ny, nx)
+        header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
+    for number, frame in enumerate(frames, start=1):
+        header[f"SKYZ{number:04d}"] = (frame.zero, "e- taken from its sky")
+    header["SKYLEVEL"] = (frames[0].sky, "sky of the stack (e-)")
+    header["NREJ"] = (int(combined.rejected_by_frame.sum()), "values clipped")
+    ratio = noise_ratio(combined.data, combined.variance, combined.flags)
+    header["NOISERAT"] = (ratio if math.isfinite(ratio) else None, "measured over predicted noise of the sky")
+    matched = "sky matched" if settings.match_sky else "sky as it was"
+    clipped = "" if settings.method == "mean" else f", clipped at {settings.clip_sigma:g} sigma"
+    header.add_history(f"Combine: {settings.method} of {len(frames)} frames, {matched}{clipped}.")
+    stack = Frame(combined.data, combined.variance, None, combined.flags, header)
+    return stack, [_coverage_hdu(combined), _provenance_hdu(work, frames)], [frame.name for frame in frames]
+
+
+def _open(work: Work, name: str, files: ExitStack) -> _Aligned:
+    return _Aligned(name, files.enter_context(fits.open(work.layout.product(SHIFTED, name), memmap=False)))
+
+
+def _measured(work: Work, frames: list[_Aligned], ny: int) -> list[_Aligned]:
+    """Measure each frame's sky; a frame without any is lost, not the group."""
+    good = []
+    for frame in frames:
+        try:
+            frame.measure(ny)
+            good.append(frame)
+        except FrameError as error:
+            record_loss(work.layout, frame.name, "combine", error, work.raw_state(frame.name))
+    if not good:
+        raise GroupError(f"{work.group.key}: no frame has a sky that can be measured; see the frames in postISR.")
+    return good
+
+
+def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined:
+    """Combine by blocks of rows, so that memory does not grow with the frames' size."""
+    settings = work.settings.combine
+    offsets = {offset: number for number, offset in enumerate(dict.fromkeys(frame.offset for frame in frames))}
+    step = max(1, ROWS_AT_ONCE_PIXELS // (nx * len(frames)))
+    blocks = []
+    for first in range(0, ny, step):
+        last = min(first + step, ny)
+        blocks.append(
+            combine_frames(
+                [_levelled(frame, first, last) for frame in frames],
+                [frame.rows("VAR", first, last) for frame in frames],
+                [frame.rows("VARCAL", first, last) for frame in frames],
+                [frame.rows("DQ", first, last) for frame in frames],
+                offset_groups=[offsets[frame.offset] for frame in frames],
+                sigmas=[frame.noise for frame in frames],
+                method=settings.method,
+                clip_sigma=settings.clip_sigma,
+                level=frames[0].sky,
+            )
+        )
+    return Combined(
+        *(np.concatenate([getattr(block, plane) for block in blocks]) for plane in _PLANES),
+        np.sum([block.rejected_by_frame for block in blocks], axis=0),
+    )
+
+
+_PLANES = ("data", "variance", "flags", "coverage", "rejected")
+
+
+def _levelled(frame: _Aligned, first: int, last: int) -> NDArray[np.float64]:
+    return frame.rows("SCI", first, last).astype(np.float64) - frame.zero
+
+
+def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(combined.coverage, name="COVERAGE")
+    hdu.header["BUNIT"] = ("count", "frames used at each pixel")
+    return hdu
+
+
+def _provenance_hdu(work: Work, frames: list[_Aligned]) -> fits.BinTableHDU:
+    rows = [("science", work.raw_path(frame.name), frame.zero) for frame in frames]
+    rows += [(f"master {role}", path, 0.0) for role, path in work.masters.by_role.items()]
+    if (sidecar := work.layout.sidecar) is not None:
+        rows.append(("sidecar", sidecar, 0.0))
+    columns = [
+        fits.Column("ROLE", _text_format(role for role, _, _ in rows), array=[role for role, _, _ in rows]),
+        fits.Column("FILE", _text_format(path.name for _, path, _ in rows), array=[path.name for _, path, _ in rows]),
+        fits.Column("SHA256", "64A", array=[hash_file(path) for _, path, _ in rows]),
+        fits.Column("SKYZERO", "D", unit="electron", array=[zero for _, _, zero in rows]),
+    ]
+    return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def _text_format(texts: Any) -> str:
+    return f"{max(len(text) for text in texts)}A"

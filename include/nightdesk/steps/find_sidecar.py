@@ -1,0 +1,73 @@
+"""Find the sidecar `xy.csv` of a group, or say which file is waited for."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nightdesk.errors import SetupError, Waiting
+from nightdesk.io.sidecar import HEADER_LINE
+from nightdesk.manifest import FileState, renew_sidecar
+from nightdesk.steps.recipe import Work
+
+if TYPE_CHECKING:
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+
+def run(settings: Settings, group: Group) -> str:
+    """Check the sidecar in force and say what it holds.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+
+    Returns
+    -------
+    str
+        A sentence for the log.
+
+    Raises
+    ------
+    Waiting
+        If there are several frames and no sidecar, naming the file to write and how it begins.
+    SetupError
+        If the sidecar is wrong, naming the line, or has no row of this group.
+    """
+    work = Work.open(settings, group)
+    path = work.layout.sidecar
+    if path is None:
+        if not work.needs_positions:
+            return "A single frame needs no positions."
+        raise Waiting(_request(work))
+    state = FileState.of(work.layout, path)
+    positions = work.positions
+    assert positions is not None  # the sidecar is there
+    place = work.layout.relative(path)
+    if not positions.rows:
+        if not work.needs_positions:
+            return f"A single frame needs no positions; {place} has none of it."
+        raise SetupError(
+            f"{place}: none of its rows is a frame of {group.key} ({', '.join(work.inputs.frames[:5])} ...). "
+            "Add a row for each frame."
+        )
+    renew_sidecar(work.layout, state)
+    missing = sorted(set(work.inputs.frames) - {row.name for row in positions.rows})
+    notes = [f"{place}: {len(positions.rows)} of {len(work.inputs.frames)} frames, reference {positions.reference.name}."]
+    if missing:
+        notes.append(f"Without a row, and so left out: {', '.join(missing)}.")
+    if positions.unknown:
+        notes.append(f"Rows of frames that are not this group's: {', '.join(positions.unknown)}.")
+    return " ".join(notes)
+
+
+def _request(work: Work) -> str:
+    example = "\n".join(f"{name},(x),(y)" for name in work.inputs.frames[:3])
+    place = work.layout.relative(work.layout.sidecars[0])
+    count = "as DS9 shows it, counting from 1" if work.settings.sidecar.origin else "counting from 0"
+    return (
+        f"{work.group.key} waits for positions: write {place} with one star's position in each of its "
+        f"{len(work.inputs.frames)} frames ({count}). It begins:\n{HEADER_LINE}\n{example}"
+    )

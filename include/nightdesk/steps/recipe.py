@@ -1,0 +1,175 @@
+"""What each product of a group must be made from, and whether the one on disk is.
+
+A product's recipe is a hash of everything that decides its numbers: the raw's content, the masters', the settings that
+touch it, the code's version, and the recipe of the step before. It is written into the product's header, so a step
+knows without any clock whether its work is done, and whether its predecessor's is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from nightdesk import __version__
+from nightdesk.errors import FrameError, StaleProduct
+from nightdesk.io.frame import read_recipe
+from nightdesk.io.inventory import hash_file
+from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
+from nightdesk.io.master import Masters, find_masters, hash_masters
+from nightdesk.io.sidecar import Positions, read_sidecar
+from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
+from nightdesk.settings import digest
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+__all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
+
+
+@dataclass
+class Work:
+    """One group as a step finds it: its settings, places, frames, masters, positions and recipes.
+
+    Everything is looked up once, when first asked for.
+    """
+
+    settings: Settings
+    group: Group
+    layout: Layout
+    inputs: Inputs
+    _masters: Masters | None = None
+    _positions: Positions | None = None
+    _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, settings: Settings, group: Group) -> Work:
+        """Return the group's work as its last `list_frames` laid it out; `StaleProduct` when it has not."""
+        layout = Layout(settings, group)
+        return cls(settings, group, layout, require_inputs(layout))
+
+    @property
+    def notebook(self) -> bool:
+        """Whether the notebook profile is in force."""
+        return self.settings.profile == "notebook"
+
+    @property
+    def masters(self) -> Masters:
+        """The group's masters."""
+        if self._masters is None:
+            self._masters = find_masters(self.settings, self.layout, self.inputs.binning)
+        return self._masters
+
+    @property
+    def positions(self) -> Positions | None:
+        """The sidecar's rows for this group; None when no sidecar is there."""
+        path = self.layout.sidecar
+        if self._positions is None and path is not None:
+            self._positions = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.shape)
+        return self._positions
+
+    @property
+    def needs_positions(self) -> bool:
+        """Whether there is more than one frame, so that they must be aligned."""
+        return len(self.inputs.frames) > 1
+
+    @property
+    def order(self) -> list[str]:
+        """The frames in the order in which they are combined: the sidecar's, else by name."""
+        positions = self.positions
+        return [row.name for row in positions.used] if positions else list(self.inputs.frames)
+
+    def raw_path(self, name: str) -> Path:
+        """Return the path of a frame's raw.
+
+        Raises
+        ------
+        FrameError
+            If it is gone, or two different files have its name.
+        """
+        paths = [self.settings.root / path for path in self.inputs.paths_of(name)]
+        present = [path for path in paths if path.is_file()]
+        if not present:
+            raise FrameError(f"{name}: its raw file is gone. Clear the whole run to go on without it.")
+        if len(present) > 1 and len({hash_file(path) for path in present}) > 1:
+            places = " and ".join(self.layout.relative(path) for path in present)
+            raise FrameError(
+                f"{name}: two different files have this name: {places}. Remove or rename one, then clear this task "
+                "with its downstream."
+            )
+        return present[0]
+
+    def raw_state(self, name: str) -> FileState | None:
+        """Return the state of a frame's raw as it is now; None when it is gone or doubtful."""
+        try:
+            return FileState.of(self.layout, self.raw_path(name))
+        except (FrameError, FileNotFoundError):
+            return None
+
+    def loss(self, name: str) -> dict[str, Any] | None:
+        """Return why a frame was lost, if its raw is still the one that was lost."""
+        return read_loss(self.layout, name, self.raw_state(name))
+
+    def recipe(self, step: str, name: str) -> str:
+        """Return the recipe by which a frame's product of a step must be made."""
+        key = (step, name)
+        if key not in self._recipes:
+            make = {POST_ISR: self._isr, EXTINCTION: self._extinction, SHIFTED: self._shifted}[step]
+            self._recipes[key] = digest({"step": step, "code": __version__, "profile": self.settings.profile, **make(name)})
+        return self._recipes[key]
+
+    def _isr(self, name: str) -> dict[str, Any]:
+        instrument = self.settings.instrument_of(self.group)
+        return {
+            "raw": hash_file(self.raw_path(name)),
+            "masters": hash_masters(self.masters),
+            "instrument": instrument.model_dump(mode="json", exclude={"match", "max_pixels", "frame_types"}),
+            "flat": [self.settings.filter_of(self.group).flat, self.settings.calibs.flat_limit],
+            "depth": self.settings.depth,
+        }
+
+    def _extinction(self, name: str) -> dict[str, Any]:
+        chosen = self.settings.filter_of(self.group)
+        return {"from": self.recipe(POST_ISR, name), "k": [chosen.extinction, chosen.extinction_sigma]}
+
+    def _shifted(self, name: str) -> dict[str, Any]:
+        from nightdesk.steps.grid import Grid
+
+        return {"from": self.recipe(EXTINCTION, name), "grid": Grid.of(self).placed(name)}
+
+    def stack_recipe(self, names: list[str]) -> str:
+        """Return the recipe of the stack of these frames, in this order."""
+        return digest(
+            {
+                "step": COMBINED,
+                "code": __version__,
+                "profile": self.settings.profile,
+                "frames": [[name, self.recipe(SHIFTED, name)] for name in names],
+                "combine": self.settings.combine.model_dump(mode="json"),
+                "settings": self.settings_hash,
+            }
+        )
+
+    @property
+    def settings_hash(self) -> str:
+        """The hash of the settings that touch this group's numbers."""
+        return digest(self.settings.numbers_of(self.group))
+
+    def is_current(self, step: str, name: str) -> bool:
+        """Tell whether a frame's product of a step is on disk, made from everything as it is now."""
+        try:
+            return read_recipe(self.layout.product(step, name)) == self.recipe(step, name)
+        except (FrameError, FileNotFoundError):
+            return False
+
+    def require(self, step: str, name: str) -> Path:
+        """Return an earlier step's product; `StaleProduct` when it is missing or not current."""
+        path = self.layout.product(step, name)
+        if not self.is_current(step, name):
+            raise StaleProduct(
+                f"{name}: {self.layout.relative(path)} is missing or not made from the raw, masters and settings as "
+                "they are now. If trying again does not help, clear the whole run."
+            )
+        return path

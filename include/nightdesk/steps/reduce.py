@@ -1,0 +1,88 @@
+"""Reduce a group from raws to stack in one go, by the same steps that Airflow runs one by one."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one_line
+from nightdesk.io.atomic import locked
+from nightdesk.io.layout import Layout
+from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, publish, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+
+def run(
+    settings: Settings,
+    group: Group,
+    *,
+    run_id: str = "by hand",
+    progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> str:
+    """Reduce one group.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    run_id : str
+        Written into the manifest.
+    progress : callable
+        Called with the step's name, how many frames of it are done, and of how many.
+
+    Returns
+    -------
+    str
+        The verdict: done, or waiting for what.
+
+    Raises
+    ------
+    GroupError
+        When a frame was lost or there is no stack.
+    SetupError
+        When a master, a setting or the sidecar is wrong; the manifest is written all the same.
+    """
+    with locked(Layout(settings, group).lock.with_name(".run.lock"), patience=0):
+        try:
+            names = [name for batch in list_frames.run(settings, group, run_id=run_id) for name in batch]
+            _reduce(settings, group, names, progress)
+        except Waiting:
+            pass
+        except NightdeskError as error:
+            with suppress(NightdeskError):
+                verdict.run(settings, group, run_id=run_id, states={}, failed_steps={"reduce": one_line(error)})
+            raise
+        return verdict.run(settings, group, run_id=run_id, states={})
+
+
+def _reduce(settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None]) -> None:
+    for step, work in (("isr", isr.run), ("extinction", extinction.run)):
+        _each(step, work, settings, group, names, progress)
+    find_sidecar.run(settings, group)
+    _each("align", align.run, settings, group, names, progress)
+    progress("combine", 0, 1)
+    combine.run(settings, group, names)
+    publish.run(settings, group)
+    progress("combine", 1, 1)
+
+
+def _each(
+    step: str,
+    work: Callable[[Settings, Group, list[str]], None],
+    settings: Settings,
+    group: Group,
+    names: list[str],
+    progress: Callable[[str, int, int], None],
+) -> None:
+    for done, name in enumerate(names):
+        progress(step, done, len(names))
+        with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
+            work(settings, group, [name])
+    progress(step, len(names), len(names))

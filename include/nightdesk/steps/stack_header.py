@@ -1,0 +1,129 @@
+"""The header of a stack: what its pixels mean, when and through which air they were taken, and what they came from."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from nightdesk import __version__
+from nightdesk.io.header import find_number, find_text
+from nightdesk.night import parse_moment
+from nightdesk.science.median import median_variance_factor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from astropy.io import fits
+
+    from nightdesk.steps.recipe import Work
+
+_OF_ONE_FRAME = ("DATE-OBS", "EXPOSURE", "XSHIFT", "YSHIFT", "JD", "MJD-OBS", "UTSTART", "UT", "HISTORY", "COMMENT", "")
+
+
+def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> fits.Header:
+    """Return a stack's header from those of its frames, the first of which gives the WCS and whatever else is common.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    names : sequence of str
+        The frames, in the order of combination.
+    headers : sequence of Header
+        Of their aligned products.
+
+    Returns
+    -------
+    Header
+        Without the figures that only the pixels tell (NREJ, NOISERAT).
+    """
+    header = headers[0].copy()
+    for keyword in _OF_ONE_FRAME:
+        header.remove(keyword, remove_all=True, ignore_missing=True)
+    settings = work.settings.combine
+    add_names(header, names)
+    header["COMBMETH"] = (settings.method, "how they were combined")
+    _add_times(header, work, names, headers)
+    _add_airmass(header, work, names, headers)
+    header["GAIN"] = (1.0, "e- per unit: the image is in electrons")
+    header["RDNOISE"] = (_read_noise(settings.method, headers), "read noise of the stack (e-)")
+    header["NDVERS"] = (__version__, "version of Nightdesk")
+    header["NDCONF"] = work.settings_hash
+    for line in headers[0].get("HISTORY", []):
+        if line.startswith("ISR:"):
+            header.add_history(line)
+    header.add_history(f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass.")
+    header.add_history(f"Align: whole pixels onto the grid of {names[0]}, footprint {settings.footprint}.")
+    return header
+
+
+def add_names(header: fits.Header, names: Sequence[str]) -> None:
+    """Write down which frames a stack is made of."""
+    header["NCOMBINE"] = (len(names), "frames combined")
+    for number, name in enumerate(names, start=1):
+        header[_name_keyword(number)] = (name, "a frame combined")
+
+
+def read_names(header: fits.Header) -> list[str]:
+    """Return the frames that a stack is made of."""
+    return [str(header[_name_keyword(number)]) for number in range(1, int(header.get("NCOMBINE", 0)) + 1)]
+
+
+def _name_keyword(number: int) -> str:
+    return f"IMCMB{number:03d}" if number < 1000 else f"IMCM{number:04d}"
+
+
+def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> None:
+    keywords = work.settings.instrument_of(work.group).keywords
+    files = [work.raw_path(name).name for name in names]
+    exposures = [find_number(one, file, keywords.exposure) or 0.0 for file, one in zip(files, headers, strict=True)]
+    header["EXPTIME"] = (sum(exposures) / len(exposures), "exposure that the pixels mean (s)")
+    header["TEXPTIME"] = (sum(exposures), "exposure of all frames (s)")
+    starts = [_start(work, file, one) for file, one in zip(files, headers, strict=True)]
+    known = [(start, seconds) for start, seconds in zip(starts, exposures, strict=True) if start is not None]
+    if not known:
+        return
+    header["DATE-BEG"] = (_iso(min(start for start, _ in known)), "start of the first frame (UTC)")
+    header["DATE-END"] = (_iso(max(start + timedelta(seconds=s) for start, s in known)), "end of the last frame (UTC)")
+    middles = [(start + timedelta(seconds=seconds / 2)).timestamp() for start, seconds in known]
+    weights = [seconds or 1.0 for _, seconds in known]
+    average = sum(m * w for m, w in zip(middles, weights, strict=True)) / sum(weights)
+    header["DATE-AVG"] = (_iso(datetime.fromtimestamp(average, UTC)), "exposure-weighted middle (UTC)")
+
+
+def _start(work: Work, file: str, header: fits.Header) -> datetime | None:
+    keywords = work.settings.instrument_of(work.group).keywords
+    day, clock = find_text(header, file, keywords.date), find_text(header, file, keywords.time)
+    try:
+        return parse_moment(day, clock) if day else None
+    except ValueError:
+        return None  # its night came from the configuration
+
+
+def _iso(moment: datetime) -> str:
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds")
+
+
+def _add_airmass(header: fits.Header, work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> None:
+    airmasses = [float(one["AIRMASS"]) for one in headers if isinstance(one.get("AIRMASS"), (int, float))]
+    if len(airmasses) != len(headers):
+        return
+    keywords = work.settings.instrument_of(work.group).keywords
+    files = [work.raw_path(name).name for name in names]
+    weights = [find_number(one, file, keywords.exposure) or 1.0 for file, one in zip(files, headers, strict=True)]
+    mean = sum(a * w for a, w in zip(airmasses, weights, strict=True)) / sum(weights)
+    header["AIRMASS"] = (mean, "exposure-weighted mean airmass")
+    header["AIRMSTRT"] = (airmasses[0], "airmass of the first frame")
+    header["AIRMEND"] = (airmasses[-1], "airmass of the last frame")
+
+
+def _read_noise(method: str, headers: Sequence[fits.Header]) -> float:
+    """Return the read noise that the stack's pixels carry, above the atmosphere."""
+    squares = []
+    for one in headers:
+        factor = 10.0 ** (0.4 * float(one.get("EXTK", 0.0)) * float(one.get("AIRMASS", 0.0)))
+        squares.append((float(one.get("RDNOISE", 0.0)) * factor) ** 2)
+    n = len(squares)
+    factor = median_variance_factor(n) if method == "median" else 1.0
+    return math.sqrt(factor * sum(squares) / n / n)

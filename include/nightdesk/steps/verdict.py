@@ -1,0 +1,208 @@
+"""Verdict: what became of a group and of each of its raws, in `manifest.json`, whatever happened before."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from astropy.io import fits
+
+from nightdesk import __version__
+from nightdesk.errors import GroupError, NightdeskError, StaleProduct, one_line
+from nightdesk.io.atomic import write_json
+from nightdesk.io.frame import read_recipe
+from nightdesk.io.inventory import hash_file
+from nightdesk.io.layout import EXTINCTION, Layout
+from nightdesk.manifest import SCHEMA, FileState
+from nightdesk.steps.recipe import Work
+from nightdesk.steps.stack_header import read_names
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+USED, LEFT_OUT, LOST, WAITING = "used", "left out", "lost", "waiting"
+STEPS = ("isr", "extinction", "align")
+
+
+@dataclass
+class _Outcome:
+    """A group's state, the reason in a sentence, and each frame's fate with its reason."""
+
+    state: str
+    reason: str
+    fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+
+    @property
+    def red(self) -> bool:
+        return self.state == "failed" or any(fate == LOST for fate, _ in self.fates.values())
+
+
+def run(
+    settings: Settings,
+    group: Group,
+    *,
+    run_id: str,
+    states: Mapping[str, Mapping[str, str]],
+    failed_steps: Mapping[str, str] | None = None,
+) -> str:
+    """Write the manifest and say how the group ended.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    run_id : str
+        Of the run that asks.
+    states : mapping of str to mapping of str to str
+        How each frame's tasks ended, by frame name and step, for losses that no step could write down.
+    failed_steps : mapping of str to str, optional
+        Steps of the whole group that failed, with the reason where it is known.
+
+    Returns
+    -------
+    str
+        A sentence: done, or waiting for what.
+
+    Raises
+    ------
+    GroupError
+        When a frame was lost or there is no stack: the sentence names the frames and what to do.
+    """
+    layout = Layout(settings, group)
+    try:
+        work = Work.open(settings, group)
+    except StaleProduct as error:
+        outcome = _Outcome("failed", _failed_reason(failed_steps) or one_line(error))
+        _write(settings, layout, None, outcome, run_id)
+    else:
+        outcome = _judge(work, states, failed_steps or {})
+        _write(settings, layout, work, outcome, run_id)
+    if outcome.red:
+        raise GroupError(f"{group.key} is {outcome.state}: {outcome.reason}")
+    return f"{group.key} is {outcome.state}: {outcome.reason}"
+
+
+def _failed_reason(failed_steps: Mapping[str, str] | None) -> str:
+    steps = failed_steps or {}
+    return " ".join(f"{step} failed: {why}" if why else f"{step} failed; its log says why." for step, why in steps.items())
+
+
+def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Mapping[str, str]) -> _Outcome:
+    try:
+        used = _used_names(work)
+        fates = {name: _fate(work, name, used, states.get(name, {})) for name in work.inputs.frames}
+    except NightdeskError as error:
+        fates = {name: (LOST, "the group as a whole failed") for name in work.inputs.frames}
+        return _Outcome("failed", one_line(error), fates)
+    lost = {name: reason for name, (fate, reason) in fates.items() if fate == LOST}
+    sentence = " ".join(f"{name} was lost: {reason}" for name, reason in lost.items())
+    if not used and any(fate == WAITING for fate, _ in fates.values()):
+        return _Outcome("waiting", f"it waits for positions in {_sidecar_place(work)}. {sentence}".strip(), fates)
+    if not used:
+        return _Outcome("failed", f"{_failed_reason(failed_steps)} {sentence or 'there is no stack.'}".strip(), fates)
+    if lost:
+        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {sentence}", fates)
+    left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
+    others = f"; left out: {', '.join(left_out)}" if left_out else ""
+    return _Outcome("done", f"{len(used)} frames are in the stack{others}.", fates)
+
+
+def _sidecar_place(work: Work) -> str:
+    return work.layout.relative(work.layout.sidecars[0])
+
+
+def _used_names(work: Work) -> list[str]:
+    """Return the frames of the stack on disk, if it is made from everything as it is now."""
+    recipe = read_recipe(work.layout.stack)
+    if recipe is None:
+        return []
+    names = read_names(fits.getheader(work.layout.stack))
+    try:
+        return names if recipe == work.stack_recipe(names) else []
+    except (NightdeskError, FileNotFoundError):
+        return []  # a frame of that stack is gone or has changed since
+
+
+def _fate(work: Work, name: str, used: Sequence[str], tasks: Mapping[str, str]) -> tuple[str, str]:
+    if name in used:
+        return USED, ""
+    if loss := work.loss(name):
+        return LOST, loss["reason"]
+    positions = work.positions
+    rows = {row.name: row for row in positions.rows} if positions else {}
+    if name in rows and not rows[name].use:
+        return LEFT_OUT, "the sidecar leaves it out (use = 0)"
+    for step in STEPS:
+        if tasks.get(step) in ("failed", "upstream_failed"):
+            return LOST, f"{step} did not succeed; its log says why. Clear that task with its downstream."
+    if positions is None and work.needs_positions and work.is_current(EXTINCTION, name):
+        return WAITING, f"it waits for its position in {_sidecar_place(work)}"
+    if work.raw_state(name) is None:
+        return LOST, "its raw file is gone, or stands twice with different content. Clear the whole run."
+    return LOST, "it is not in the stack. Clear the whole run."
+
+
+def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outcome, run_id: str) -> None:
+    group = layout.group
+    write_json(
+        layout.manifest,
+        {
+            "schema": SCHEMA,
+            "group": {"key": group.key, **group.params},
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "stack": layout.relative(layout.stack) if outcome.state in ("done", "partial") else None,
+            "raws": _raws(work, outcome) if work else [],
+            "inputs": _other_inputs(work) if work else [],
+            "profile": settings.profile,
+            "settings": _settings_hash(work),
+            "code": __version__,
+            "run_id": run_id,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+
+def _settings_hash(work: Work | None) -> str | None:
+    try:
+        return work.settings_hash if work else None
+    except NightdeskError:
+        return None  # the filter has no settings, which is the reason given
+
+
+def _raws(work: Work, outcome: _Outcome) -> list[dict[str, Any]]:
+    rows = []
+    told: set[str] = set()
+    for path, raw in sorted(work.inputs.raws.items(), key=lambda item: (item[1]["name"], item[0])):
+        name = raw["name"]
+        if name in work.inputs.left_out:
+            fate, reason = LEFT_OUT, work.inputs.left_out[name]
+        elif name in told and outcome.fates.get(name, (LOST, ""))[0] != LOST:
+            fate, reason = LEFT_OUT, "a copy of a frame that is counted already"
+        else:
+            fate, reason = outcome.fates.get(name, (LOST, outcome.reason))
+        told.add(name)
+        file = work.settings.root / path
+        sha256 = hash_file(file) if file.is_file() else None
+        rows.append({**raw, "path": path, "sha256": sha256, "fate": fate, "reason": reason})
+    return rows
+
+
+def _other_inputs(work: Work) -> list[dict[str, Any]]:
+    try:
+        files: dict[str, Path] = {f"master {role}": path for role, path in work.masters.by_role.items()}
+    except NightdeskError:
+        files = {}  # one is missing, which is the reason given
+    if (sidecar := work.layout.sidecar) is not None:
+        files["sidecar"] = sidecar
+    return [
+        {"role": role, **FileState.of(work.layout, path).to_json(), "sha256": hash_file(path)}
+        for role, path in files.items()
+    ]
