@@ -1,4 +1,4 @@
-"""The ledger: what a group's run set out with (`inputs.json`), what it lost, and what became of it (`manifest.json`)."""
+"""The ledger: what a group's run set out with (`inputs.json`), its losses, and what became of it (`manifest.json`)."""
 
 from __future__ import annotations
 
@@ -180,6 +180,10 @@ def read_manifest(settings: Settings, group: Group) -> dict[str, Any] | None:
     """Return what became of a group's last run, or None."""
     layout = Layout(settings, group)
     values = read_json(layout.manifest)
-    if not isinstance(values, dict) or values.get("schema") != SCHEMA or values.get("group", {}).get("key") != group.key:
+    if (
+        not isinstance(values, dict)
+        or values.get("schema") != SCHEMA
+        or values.get("group", {}).get("key") != group.key
+    ):
         return None
     return values

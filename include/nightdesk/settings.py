@@ -16,7 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from nightdesk.errors import SetupError
 from nightdesk.group import clean_name
@@ -103,7 +111,15 @@ class FrameTypes(_Table):
     science: tuple[str, ...] = ("object", "science", "light", "light frame", "target")
     bias: tuple[str, ...] = ("bias", "zero", "bias frame")
     dark: tuple[str, ...] = ("dark", "dark frame")
-    flat: tuple[str, ...] = ("flat", "flat field", "flat frame", "skyflat", "domeflat", "dome flat", "sky flat")
+    flat: tuple[str, ...] = (
+        "flat",
+        "flat field",
+        "flat frame",
+        "skyflat",
+        "domeflat",
+        "dome flat",
+        "sky flat",
+    )
 
 
 class Instrument(_Table):
@@ -154,7 +170,16 @@ class Files(_Table):
     """Which files are raws."""
 
     extensions: tuple[str, ...] = (".fits", ".fit", ".fts", ".fits.fz", ".fits.gz")
-    ignore: tuple[str, ...] = (".*", "*.tmp", "*~", "._*", "*.part", "*.partial", "*.filepart", "*.crdownload")
+    ignore: tuple[str, ...] = (
+        ".*",
+        "*.tmp",
+        "*~",
+        "._*",
+        "*.part",
+        "*.partial",
+        "*.filepart",
+        "*.crdownload",
+    )
 
 
 class Ignore(_Table):
@@ -277,7 +302,9 @@ class Settings(_Table):
             raise ValueError("at least one instrument")
         silent = [name for name, instrument in self.instruments.items() if not instrument.match]
         if len(self.instruments) > 1 and silent:
-            raise ValueError(f"a table match = {{KEYWORD = 'pattern'}} for each of several instruments; {silent[0]} has none")
+            raise ValueError(
+                f"a table match = {{KEYWORD = 'pattern'}} for each of several instruments; {silent[0]} has none"
+            )
         return self
 
     @property
@@ -369,7 +396,9 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise SetupError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise SetupError(f"{path}: the configuration is not UTF-8 text: {error.reason} at byte {error.start}.") from error
+        raise SetupError(
+            f"{path}: the configuration is not UTF-8 text: {error.reason} at byte {error.start}."
+        ) from error
 
 
 _EXPECTED = {
@@ -403,7 +432,9 @@ def _lower(text: str) -> str:
 
 
 _TABLE_LINE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
-_KEY_LINE = re.compile(r"""^\s*((?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'))*)\s*=""")
+_KEY_LINE = re.compile(
+    r"""^\s*((?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'))*)\s*="""
+)
 _KEY_PART = re.compile(r"""[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'""")
 
 

@@ -41,7 +41,9 @@ class Frame:
     header: fits.Header
 
     def __post_init__(self) -> None:
-        shapes = {plane.shape for plane in (self.data, self.variance, self.shared_variance, self.flags) if plane is not None}
+        shapes = {
+            plane.shape for plane in (self.data, self.variance, self.shared_variance, self.flags) if plane is not None
+        }
         if len(shapes) != 1 or self.data.ndim != 2:
             raise ValueError(f"the planes of a frame must share one shape (ny, nx), not {sorted(map(str, shapes))}")
 
@@ -74,7 +76,16 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
         raise
     except MemoryError as error:
         raise FrameError(f"{path.name}: its image does not fit into memory. Check NAXIS in its header.") from error
-    except (OSError, TypeError, ValueError, KeyError, IndexError, fits.VerifyError, EOFError, ArithmeticError) as error:
+    except (
+        OSError,
+        TypeError,
+        ValueError,
+        KeyError,
+        IndexError,
+        fits.VerifyError,
+        EOFError,
+        ArithmeticError,
+    ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's trouble, not the file's: worth another try
         raise FrameError(f"{path.name}: it cannot be read as FITS ({_first_line(error)}). Copy it again.") from error
@@ -90,7 +101,9 @@ def _first_line(error: BaseException) -> str:
 def _image_hdu(path: Path, hdus: fits.HDUList, instrument: Instrument) -> Any:
     if instrument.extension is not None:
         if instrument.extension >= len(hdus):
-            raise FrameError(f"{path.name}: it has no extension {instrument.extension}; see [instruments.<name>] extension.")
+            raise FrameError(
+                f"{path.name}: it has no extension {instrument.extension}; see [instruments.<name>] extension."
+            )
         chosen = hdus[instrument.extension]
     else:
         images = [hdu for hdu in hdus if _holds_image(hdu)]
@@ -108,7 +121,9 @@ def _image_hdu(path: Path, hdus: fits.HDUList, instrument: Instrument) -> Any:
 
 def _holds_image(hdu: Any) -> bool:
     return isinstance(hdu, fits.CompImageHDU) or (
-        isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU)) and not isinstance(hdu, fits.GroupsHDU) and is_image(hdu.header)
+        isinstance(hdu, (fits.PrimaryHDU, fits.ImageHDU))
+        and not isinstance(hdu, fits.GroupsHDU)
+        and is_image(hdu.header)
     )
 
 

@@ -162,7 +162,7 @@ class Selection:
 def select_frames(raws: Iterable[RawFacts]) -> Selection:
     """Choose a group's frames: copies count once, the most numerous setup is reduced, the rest is left out.
 
-    Frames whose shape alone differs stay: they claim the same setup, so they are bad frames and not another programme's.
+    Frames whose shape alone differs stay: they claim the same setup, so they are bad frames, not another programme's.
     """
     frames: dict[str, RawFacts] = {}
     for facts in sorted(raws, key=lambda facts: (facts.name, facts.path)):

@@ -16,7 +16,6 @@ from nightdesk.io.inventory import hash_file
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from nightdesk.group import Group
     from nightdesk.io.layout import Layout
     from nightdesk.settings import Settings
 
@@ -65,12 +64,12 @@ def find_masters(settings: Settings, layout: Layout, binning: str) -> Masters:
         flat = _first(layout.masters("flat", binning))
         if flat is None:
             advice = (
-                f"Put the master flat there, or, to do without a flat, write flat = \"none\" under "
+                f'Put the master flat there, or, to do without a flat, write flat = "none" under '
                 f"[filters.{group.filter_name}] in the configuration."
             )
             raise _missing(layout, "flat", binning, advice)
     elif settings.profile == "notebook":
-        raise SetupError(f"[filters.{group.filter_name}] flat = \"none\": the notebook profile always divides by a flat.")
+        raise SetupError(f'[filters.{group.filter_name}] flat = "none": the notebook profile always divides by a flat.')
     return Masters(bias, dark, flat)
 
 
@@ -120,7 +119,9 @@ def read_master(path: Path) -> Master:
     except (OSError, EOFError, TypeError, ValueError) as error:
         raise _unreadable(path, error) from error
     if variance is not None and variance.shape != data.shape:
-        raise SetupError(f"{path.name}: its VAR has the shape {variance.shape}, its image {data.shape}. Replace {path}.")
+        raise SetupError(
+            f"{path.name}: its VAR has the shape {variance.shape}, its image {data.shape}. Replace {path}."
+        )
     exposure = header.get("EXPTIME")
     seconds = float(exposure) if isinstance(exposure, (int, float)) and not isinstance(exposure, bool) else None
     return Master(path, data, variance, seconds, header.get("DARKBIAS") is True)

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.header import find_number, find_text
@@ -122,14 +122,16 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
         reason = "its name holds characters other than printable ASCII; rename it"
         return RawFacts(**base, kind="rejected", missing=0, reason=reason)
     try:
-        headers, missing = _walk_file(path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values()))
-    except NotFits as error:
+        headers, missing = _walk_file(
+            path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values())
+        )
+    except NotFitsError as error:
         return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
     header, shape = image_header(headers)
     return _sort(settings, path, header, shape, {**base, "missing": missing})
 
 
-class NotFits(Exception):
+class NotFitsError(Exception):
     """The file cannot be walked as FITS; `final` tells that more bytes would not help."""
 
     def __init__(self, message: str, *, final: bool) -> None:
@@ -143,12 +145,14 @@ def _walk_file(path: Path, size: int, *, most_bytes: int) -> tuple[list[fits.Hea
             with gzip.open(path) as stream:
                 return walk(stream, None, most_bytes=most_bytes)
         except (EOFError, gzip.BadGzipFile, OSError) as error:
-            raise NotFits(f"it is not a whole gzip file ({error}); copy it again", final=False) from error
+            raise NotFitsError(f"it is not a whole gzip file ({error}); copy it again", final=False) from error
     with path.open("rb") as stream:
         return walk(stream, size)
 
 
-def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) -> tuple[list[fits.Header], int]:
+def walk(
+    stream: BinaryIO | gzip.GzipFile, size: int | None, *, most_bytes: int | None = None
+) -> tuple[list[fits.Header], int]:
     """Read every header of a FITS stream, stepping over the data.
 
     Parameters
@@ -169,7 +173,7 @@ def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) 
 
     Raises
     ------
-    NotFits
+    NotFitsError
         If the first header is not one, or is cut short.
     """
     headers: list[fits.Header] = []
@@ -180,7 +184,7 @@ def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) 
             return headers, 0
         if position_after is None:
             if not headers:
-                raise NotFits("its header is cut short; wait for the rest or copy it again", final=False)
+                raise NotFitsError("its header is cut short; wait for the rest or copy it again", final=False)
             return headers, 1
         headers.append(header)
         length = data_length(header)
@@ -191,7 +195,9 @@ def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) 
             position = position_after + -(-length // BLOCK) * BLOCK
             stream.seek(position)
         elif most_bytes is not None and length > most_bytes:
-            raise NotFits(f"its header announces {length:,} bytes of data, more than max_pixels allows", final=True)
+            raise NotFitsError(
+                f"its header announces {length:,} bytes of data, more than max_pixels allows", final=True
+            )
         elif not _skip(stream, length, -(-length // BLOCK) * BLOCK):
             return headers, 1
         else:
@@ -199,7 +205,9 @@ def walk(stream: IO[bytes], size: int | None, *, most_bytes: int | None = None) 
     return headers, 0
 
 
-def _next_header(stream: IO[bytes], position: int, *, first: bool) -> tuple[fits.Header | None, int | None]:
+def _next_header(
+    stream: BinaryIO | gzip.GzipFile, position: int, *, first: bool
+) -> tuple[fits.Header | None, int | None]:
     from astropy.io import fits
 
     text = b""
@@ -208,7 +216,7 @@ def _next_header(stream: IO[bytes], position: int, *, first: bool) -> tuple[fits
         if not text and not first and not block.startswith(b"XTENSION"):
             return None, None  # the end, or bytes behind the last HDU that are nobody's
         if not text and first and block and not block.startswith(b"SIMPLE  ="[: len(block)]):
-            raise NotFits("it is not a FITS file (no SIMPLE at its beginning)", final=True)
+            raise NotFitsError("it is not a FITS file (no SIMPLE at its beginning)", final=True)
         text += block
         end = _end_of_header(block)
         if end:
@@ -218,14 +226,14 @@ def _next_header(stream: IO[bytes], position: int, *, first: bool) -> tuple[fits
             return header, position + len(text)
         if len(block) < BLOCK:
             return fits.Header(), None
-    raise NotFits(f"its header has no END in {LONGEST_HEADER_BLOCKS} blocks", final=True)
+    raise NotFitsError(f"its header has no END in {LONGEST_HEADER_BLOCKS} blocks", final=True)
 
 
 def _end_of_header(block: bytes) -> bool:
     return any(block[start : start + 80].rstrip() == b"END" for start in range(0, len(block), 80))
 
 
-def _skip(stream: IO[bytes], length: int, padded: int) -> bool:
+def _skip(stream: BinaryIO | gzip.GzipFile, length: int, padded: int) -> bool:
     left = padded
     while left > 0:
         chunk = stream.read(min(left, 1 << 20))
@@ -252,7 +260,7 @@ def data_length(header: fits.Header) -> int:
 def _count(header: fits.Header, keyword: str, *, missing: int = 0, negative: bool = False) -> int:
     value = header.get(keyword, missing)
     if isinstance(value, bool) or not isinstance(value, int) or (value < 0 and not negative):
-        raise NotFits(f"{keyword} = {value!r} is not a count", final=True)
+        raise NotFitsError(f"{keyword} = {value!r} is not a count", final=True)
     return value
 
 
@@ -295,7 +303,11 @@ def _sort(
     name, instrument = chosen
     keywords = instrument.keywords
     night, moment, trouble = _when(settings, path, header, instrument)
-    known = {"night": night, "moment": moment, "instrument": name if len(settings.instruments) > 1 else None}
+    known: dict[str, Any] = {
+        "night": night,
+        "moment": moment,
+        "instrument": name if len(settings.instruments) > 1 else None,
+    }
     word = find_text(header, path.name, keywords.frame_type) or ""
     kind = next((kind for kind, words in instrument.frame_types if _is_word(word, words)), None)
     target, filter_text = _target_and_filter(settings, path, header, instrument)
@@ -384,9 +396,7 @@ def _require_name(text: str | None, sources: Iterable[object], what: str) -> Non
         raise ValueError(f"its {what} is no name: {error}") from error
 
 
-def _when(
-    settings: Settings, path: Path, header: fits.Header, instrument: Instrument
-) -> tuple[str, str, str]:
+def _when(settings: Settings, path: Path, header: fits.Header, instrument: Instrument) -> tuple[str, str, str]:
     """Return night, UTC moment, and what is wrong with the date ('' when nothing is)."""
     day = find_text(header, path.name, instrument.keywords.date)
     clock = find_text(header, path.name, instrument.keywords.time)

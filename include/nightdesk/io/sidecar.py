@@ -118,7 +118,12 @@ def _read_table(path: Path) -> pd.DataFrame:
             what = f"it has {len(row.split(','))} values where line 1 has {len(columns)}"
             raise _wrong(path, line, what, "Separate values by commas, with a point in decimals.")
     table = pd.read_csv(
-        StringIO(text), dtype=str, keep_default_na=False, skipinitialspace=True, skip_blank_lines=False, index_col=False
+        StringIO(text),
+        dtype=str,
+        keep_default_na=False,
+        skipinitialspace=True,
+        skip_blank_lines=False,
+        index_col=False,
     )
     table.columns = columns
     return table.fillna("").map(str.strip)
@@ -148,7 +153,12 @@ def _read_use(path: Path, table: pd.DataFrame, index: int, name: str) -> bool:
         return True
     text = table["use"].iloc[index]
     if text not in ("", "0", "1"):
-        raise _wrong(path, index + 2, f"use = {text!r} of {name} is neither 0 nor 1", "Write 1 to use the frame, 0 not to.")
+        raise _wrong(
+            path,
+            index + 2,
+            f"use = {text!r} of {name} is neither 0 nor 1",
+            "Write 1 to use the frame, 0 not to.",
+        )
     return bool(text != "0")
 
 

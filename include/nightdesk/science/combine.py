@@ -164,9 +164,7 @@ def combine_frames(
 
 def _combine_block(
     values: Cube, variances: Cube, shared: Cube, flags: NDArray[np.uint16], recipe: _Recipe
-) -> tuple[
-    NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]
-]:
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
     """Return data, variance and flags of a block of rows, the values used and those clipped."""
     used, doubtful = select_values(flags)
     clipped = np.zeros(used.shape, dtype=bool)
@@ -185,19 +183,13 @@ def _combine_block(
     independent = np.maximum(variances - shared, 0.0)
     if recipe.method == "median":
         lower, upper = middle_values(values, used)
-        variance = median_variance(
-            independent, shared, used, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups
-        )
+        variance = median_variance(independent, shared, used, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups)
         return 0.5 * (lower + upper), variance, joined, used, clipped
-    variance = mean_variance(
-        independent, shared, used, weights=recipe.weights, offset_groups=recipe.offset_groups
-    )
+    variance = mean_variance(independent, shared, used, weights=recipe.weights, offset_groups=recipe.offset_groups)
     return _weighted_mean(values, used, recipe.weights), variance, joined, used, clipped
 
 
-def _weighted_mean(
-    values: Cube, used: NDArray[np.bool_], weights: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _weighted_mean(values: Cube, used: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     weight = np.where(used, weights[:, None, None], 0.0)
     total = np.sum(weight, axis=0)
     mean: NDArray[np.float64] = np.sum(weight * values, axis=0) / np.where(total > 0, total, 1.0)

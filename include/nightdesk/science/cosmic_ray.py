@@ -47,9 +47,7 @@ def flag_cosmic_rays(
     L.A.Cosmic (van Dokkum 2001, PASP 113, 1420) as astroscrappy does it, without the cleaned image: no
     pixel value is invented. Most hits are found by comparing frames; this is for single frames and pairs.
     """
-    return replace(
-        planes, flags=planes.flags | _hits(planes, read_noise, sigma, neighbour_fraction, object_limit)
-    )
+    return replace(planes, flags=planes.flags | _hits(planes, read_noise, sigma, neighbour_fraction, object_limit))
 
 
 def _hits(

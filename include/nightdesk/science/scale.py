@@ -88,10 +88,7 @@ def star_scales(
     skies = [estimate_sky(frame, plane) for frame, plane in zip(frames, flags, strict=True)]
     x, y = _stars(frames[0] - skies[0][0], skies[0][1], spoilt, radius)
     fluxes = np.array(
-        [
-            sep.sum_circle(frame - level, x, y, radius)[0]
-            for frame, (level, _) in zip(frames, skies, strict=True)
-        ]
+        [sep.sum_circle(frame - level, x, y, radius)[0] for frame, (level, _) in zip(frames, skies, strict=True)]
     ).reshape(len(frames), -1)
     measured = fluxes[:, (fluxes > 0).all(axis=0)]
     if measured.shape[1] < fewest_stars:

@@ -142,9 +142,7 @@ def mean_variance(
     return np.where(total > 0, variance / np.where(total > 0, total, 1.0) ** 2, 0.0)
 
 
-def _median_noise(
-    independent: Cube, used: Mask, count: NDArray[np.intp], sigmas: NDArray[np.float64]
-) -> Image:
+def _median_noise(independent: Cube, used: Mask, count: NDArray[np.intp], sigmas: NDArray[np.float64]) -> Image:
     """Return the one variance that unequal values would have to share for the same median's noise."""
     mean = _mean(independent, used)
     if np.ptp(sigmas) == 0:

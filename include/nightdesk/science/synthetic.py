@@ -375,9 +375,7 @@ class SyntheticImage:
             The new image.
         """
         expected = self.expected.copy()
-        add_galaxy(
-            expected, x=x, y=y, central=central, scale=scale, axis_ratio=axis_ratio, angle=angle, bulge=0.0
-        )
+        add_galaxy(expected, x=x, y=y, central=central, scale=scale, axis_ratio=axis_ratio, angle=angle, bulge=0.0)
         return replace(self, expected=expected)
 
     def with_response(self, response: Image | float) -> Self:

@@ -92,9 +92,7 @@ class Chip:
         shade: Image = 1.0 - random.uniform(0.02, 0.07) * inside
         return shade
 
-    def read_out(
-        self, light: Image | float, exposure: float, random: np.random.Generator
-    ) -> NDArray[np.uint16]:
+    def read_out(self, light: Image | float, exposure: float, random: np.random.Generator) -> NDArray[np.uint16]:
         """Return the raw pixels of an exposure to `light` (electrons, already behind the flat)."""
         electrons = random.poisson(light + self.dark_rate * exposure)
         noise = random.normal(0.0, self.camera.read_noise, self.shape)

@@ -160,9 +160,7 @@ def simulate(
         first_number=first_number,
         raw_calibrations=raw_calibrations,
     )
-    return _write_all(
-        programme, masters=masters, dark_master=dark_master, sidecars=sidecars, progress=progress
-    )
+    return _write_all(programme, masters=masters, dark_master=dark_master, sidecars=sidecars, progress=progress)
 
 
 def _exposure_of(filter_name: str, exposure: float | Mapping[str, float]) -> float:
@@ -179,9 +177,7 @@ def refuse_real_data(root: Path) -> None:
         return
     for file in chain.from_iterable((root / name).rglob("*") for name in DATA_FOLDERS):
         if file.is_file():
-            raise SetupError(
-                f"{root} already holds data ({file.relative_to(root)}); simulate into an empty folder."
-            )
+            raise SetupError(f"{root} already holds data ({file.relative_to(root)}); simulate into an empty folder.")
 
 
 def _write_all(

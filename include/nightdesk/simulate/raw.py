@@ -142,9 +142,7 @@ def write_calibrations(programme: Programme, night: date, number: int) -> Iterat
         yield path
 
 
-def write_fits(
-    path: Path, pixels: NDArray[Any], cards: Sequence[Card], variance: Image | None = None
-) -> None:
+def write_fits(path: Path, pixels: NDArray[Any], cards: Sequence[Card], variance: Image | None = None) -> None:
     """Write an array, with its variance where it has one; the same bytes for the same arguments."""
     header = fits.Header()
     for key, value, comment in cards:

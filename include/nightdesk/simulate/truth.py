@@ -48,9 +48,7 @@ def write_truth(programme: Programme, frames: Sequence[SimulatedFrame]) -> None:
             ("EXPTIME", exposure, "[s] exposure time"),
         ]
         stem = programme.root / "truth" / folder_of(target, filter_name) / night.isoformat()
-        write_fits(
-            stem.with_suffix(".fits"), (field.light(band, exposure) + sky_level).astype(np.float32), cards
-        )
+        write_fits(stem.with_suffix(".fits"), (field.light(band, exposure) + sky_level).astype(np.float32), cards)
         facts = {
             "target": target,
             "filter": filter_name,

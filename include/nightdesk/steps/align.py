@@ -90,7 +90,8 @@ def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
 
 
 def _planes_of(frame: Frame) -> Planes:
-    assert frame.shared_variance is not None and frame.flags is not None  # the standard profile writes all planes
+    assert frame.shared_variance is not None
+    assert frame.flags is not None  # the standard profile writes all planes
     return Planes(
         frame.data.astype(np.float64),
         frame.variance.astype(np.float64),

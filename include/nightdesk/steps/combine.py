@@ -100,8 +100,8 @@ def _choose(work: Work, names: Sequence[str]) -> tuple[list[str], dict[str, str]
             left_out[name] = "its tasks did not succeed"
         elif not work.is_current(SHIFTED, name):
             raise StaleProduct(
-                f"{name}: its aligned product is not made from the raw, masters and settings as they are now. If trying "
-                "again does not help, clear the whole run."
+                f"{name}: its aligned product is not made from the raw, masters and settings as they are now. If "
+                "trying again does not help, clear the whole run."
             )
         else:
             chosen.append(name)
@@ -220,12 +220,13 @@ def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined
             )
         )
     return Combined(
-        *(np.concatenate([getattr(block, plane) for block in blocks]) for plane in _PLANES),
-        np.sum([block.rejected_by_frame for block in blocks], axis=0),
+        data=np.concatenate([block.data for block in blocks]),
+        variance=np.concatenate([block.variance for block in blocks]),
+        flags=np.concatenate([block.flags for block in blocks]),
+        coverage=np.concatenate([block.coverage for block in blocks]),
+        rejected=np.concatenate([block.rejected for block in blocks]),
+        rejected_by_frame=np.sum([block.rejected_by_frame for block in blocks], axis=0),
     )
-
-
-_PLANES = ("data", "variance", "flags", "coverage", "rejected")
 
 
 def _levelled(frame: _Aligned, first: int, last: int) -> NDArray[np.float64]:

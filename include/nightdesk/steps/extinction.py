@@ -63,7 +63,10 @@ def _above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
     )
     k = chosen.extinction
     header = frame.header.copy()
-    header["AIRMASS"] = (airmass, "effective airmass" if source != "configuration" else "airmass given by configuration")
+    header["AIRMASS"] = (
+        airmass,
+        "effective airmass" if source != "configuration" else "airmass given by configuration",
+    )
     header["EXTCORR"] = (True, "corrected for atmospheric extinction")
     header["EXTK"] = (k, "extinction coefficient (mag/airmass)")
     header["EXTSIG"] = (chosen.extinction_sigma, "its error, common to all pixels, not in VAR")

@@ -55,7 +55,9 @@ def run(settings: Settings, group: Group) -> str:
         )
     renew_sidecar(work.layout, state)
     missing = sorted(set(work.inputs.frames) - {row.name for row in positions.rows})
-    notes = [f"{place}: {len(positions.rows)} of {len(work.inputs.frames)} frames, reference {positions.reference.name}."]
+    notes = [
+        f"{place}: {len(positions.rows)} of {len(work.inputs.frames)} frames, reference {positions.reference.name}."
+    ]
     if missing:
         notes.append(f"Without a row, and so left out: {', '.join(missing)}.")
     if positions.unknown:

@@ -16,7 +16,20 @@ if TYPE_CHECKING:
     from nightdesk.io.sidecar import Position
     from nightdesk.steps.recipe import Work
 
-_WCS_PREFIXES = ("CTYPE", "CRVAL", "CRPIX", "CDELT", "CROTA", "CUNIT", "CD1_", "CD2_", "PC1_", "PC2_", "PV1_", "PV2_")
+_WCS_PREFIXES = (
+    "CTYPE",
+    "CRVAL",
+    "CRPIX",
+    "CDELT",
+    "CROTA",
+    "CUNIT",
+    "CD1_",
+    "CD2_",
+    "PC1_",
+    "PC2_",
+    "PV1_",
+    "PV2_",
+)
 _WCS_KEYWORDS = ("WCSAXES", "RADESYS", "RADECSYS", "EQUINOX", "LONPOLE", "LATPOLE", "WCSNAME")
 _SIP_PREFIXES = ("A_", "B_", "AP_", "BP_")
 
@@ -42,7 +55,7 @@ class Grid:
         positions = work.positions
         shape = work.inputs.shape
         if positions is None or not positions.rows:
-            shifts: dict[str, tuple[float, float]] = {name: (0, 0) for name in work.inputs.frames}
+            shifts: dict[str, tuple[float, float]] = dict.fromkeys(work.inputs.frames, (0, 0))
         else:
             reference = positions.reference
             shifts = {row.name: _shift(reference, row, whole=not work.notebook) for row in positions.used}
@@ -81,7 +94,7 @@ def _wcs_source(work: Work) -> tuple[str | None, str | None]:
 
 
 def place_wcs(header: fits.Header, source: fits.Header, *, shift: tuple[int, int], origin: tuple[int, int]) -> None:
-    """Give an aligned frame the WCS of `source`, which was itself shifted by `shift` onto a grid that starts at `origin`.
+    """Give an aligned frame the WCS of `source`, itself shifted by `shift` onto a grid that starts at `origin`.
 
     The reference frame has the shift (0, 0): its WCS is carried over unchanged where the grid is its own.
     """

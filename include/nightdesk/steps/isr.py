@@ -81,8 +81,8 @@ def _require_member(work: Work, path: Path, state: FileState) -> None:
         raise FrameError(f"{path.name}: {facts.reason}.")
     if not facts.complete:
         raise FrameError(
-            f"{path.name}: it is cut short: {facts.size:,} bytes, at least {facts.missing:,} fewer than its headers say. "
-            "Copy it again, then clear this task with its downstream."
+            f"{path.name}: it is cut short: {facts.size:,} bytes, at least {facts.missing:,} fewer than its headers "
+            "say. Copy it again, then clear this task with its downstream."
         )
     if facts.kind != "science" or not _same_group(work, facts):
         is_now = f"{facts.night}/{facts.target}/{facts.filter_name}" if facts.kind == "science" else facts.kind
@@ -135,8 +135,8 @@ class _Calibration:
         for role, master in self._read.items():
             if master.data.shape != shape:
                 raise SetupError(
-                    f"{self.work.layout.relative(master.path)}: the master {role} is {_size(master.data.shape)} pixels, "
-                    f"the frames are {_size(shape)}. Put a master of the frames' size there, then clear this run."
+                    f"{self.work.layout.relative(master.path)}: the master {role} is {_size(master.data.shape)} "
+                    f"pixels, the frames are {_size(shape)}. Put a master of the frames' size there, then clear this run."
                 )
         return self._read
 
@@ -217,14 +217,20 @@ def _dark_scale(work: Work, path: Path, dark: Master | None, exposure: float) ->
         return exposure / dark.exposure
     if abs(exposure - dark.exposure) > DARK_EXPOSURE_TOLERANCE * dark.exposure:
         raise SetupError(
-            f"{place}: the master dark contains the bias (DARKBIAS = T), so it cannot be scaled from {dark.exposure:g} s "
-            f"to the {exposure:g} s of {path.name}. Put a dark of that exposure there, or one without the bias."
+            f"{place}: the master dark contains the bias (DARKBIAS = T), so it cannot be scaled from {dark.exposure:g} "
+            f"s to the {exposure:g} s of {path.name}. Put a dark of that exposure there, or one without the bias."
         )
     return 1.0
 
 
 def _describe(
-    header: fits.Header, work: Work, masters: dict[str, Master], *, gain: float, noise: float, noise_source: str
+    header: fits.Header,
+    work: Work,
+    masters: dict[str, Master],
+    *,
+    gain: float,
+    noise: float,
+    noise_source: str,
 ) -> None:
     """Say in the header, and in plain words in HISTORY, what was done."""
     header["EGAIN"] = (1.0, "e- per unit: the image is in electrons")
@@ -246,5 +252,3 @@ def _describe(
         if role in masters or role == "flat"
     )
     header.add_history(f"ISR: {what}; gain {gain:g} e-/ADU, read noise {noise:g} e- ({noise_source}).")
-
-

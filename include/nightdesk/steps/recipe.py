@@ -117,7 +117,9 @@ class Work:
         key = (step, name)
         if key not in self._recipes:
             make = {POST_ISR: self._isr, EXTINCTION: self._extinction, SHIFTED: self._shifted}[step]
-            self._recipes[key] = digest({"step": step, "code": __version__, "profile": self.settings.profile, **make(name)})
+            self._recipes[key] = digest(
+                {"step": step, "code": __version__, "profile": self.settings.profile, **make(name)}
+            )
         return self._recipes[key]
 
     def _isr(self, name: str) -> dict[str, Any]:

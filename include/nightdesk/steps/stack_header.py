@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
     from nightdesk.steps.recipe import Work
 
-_OF_ONE_FRAME = ("DATE-OBS", "EXPOSURE", "XSHIFT", "YSHIFT", "JD", "MJD-OBS", "UTSTART", "UT", "HISTORY", "COMMENT", "")
+_OF_ONE_FRAME = (
+    "DATE-OBS",
+    "EXPOSURE",
+    "XSHIFT",
+    "YSHIFT",
+    "JD",
+    "MJD-OBS",
+    "UTSTART",
+    "UT",
+    "HISTORY",
+    "COMMENT",
+    "",
+)
 
 
 def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> fits.Header:
@@ -53,7 +65,9 @@ def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header
     for line in headers[0].get("HISTORY", []):
         if line.startswith("ISR:"):
             header.add_history(line)
-    header.add_history(f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass.")
+    header.add_history(
+        f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass."
+    )
     header.add_history(f"Align: whole pixels onto the grid of {names[0]}, footprint {settings.footprint}.")
     return header
 
@@ -85,7 +99,10 @@ def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: S
     if not known:
         return
     header["DATE-BEG"] = (_iso(min(start for start, _ in known)), "start of the first frame (UTC)")
-    header["DATE-END"] = (_iso(max(start + timedelta(seconds=s) for start, s in known)), "end of the last frame (UTC)")
+    header["DATE-END"] = (
+        _iso(max(start + timedelta(seconds=s) for start, s in known)),
+        "end of the last frame (UTC)",
+    )
     middles = [(start + timedelta(seconds=seconds / 2)).timestamp() for start, seconds in known]
     weights = [seconds or 1.0 for _, seconds in known]
     average = sum(m * w for m, w in zip(middles, weights, strict=True)) / sum(weights)

@@ -91,7 +91,9 @@ def run(
 
 def _failed_reason(failed_steps: Mapping[str, str] | None) -> str:
     steps = failed_steps or {}
-    return " ".join(f"{step} failed: {why}" if why else f"{step} failed; its log says why." for step, why in steps.items())
+    return " ".join(
+        f"{step} failed: {why}" if why else f"{step} failed; its log says why." for step, why in steps.items()
+    )
 
 
 def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Mapping[str, str]) -> _Outcome:
@@ -99,7 +101,7 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
         used = _used_names(work)
         fates = {name: _fate(work, name, used, states.get(name, {})) for name in work.inputs.frames}
     except NightdeskError as error:
-        fates = {name: (LOST, "the group as a whole failed") for name in work.inputs.frames}
+        fates = dict.fromkeys(work.inputs.frames, (LOST, "the group as a whole failed"))
         return _Outcome("failed", one_line(error), fates)
     lost = {name: reason for name, (fate, reason) in fates.items() if fate == LOST}
     sentence = " ".join(f"{name} was lost: {reason}" for name, reason in lost.items())

@@ -1,0 +1,207 @@
+"""When a group is ready, and whether to start it: what lies on the disk against what its last run set out with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightdesk import __version__
+from nightdesk.errors import NightdeskError, SetupError
+from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
+from nightdesk.io.layout import Layout
+from nightdesk.io.master import find_masters
+from nightdesk.io.raw import is_raw_name, raw_places
+from nightdesk.io.rejection import write_rejections
+from nightdesk.manifest import FileState, read_inputs, read_manifest, sidecar_state, states_of
+from nightdesk.night import night_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from nightdesk.group import Group
+    from nightdesk.io.raw import RawFacts
+    from nightdesk.settings import Settings
+
+MOST_OBSERVED_FOLDERS = 32
+EXPOSURES_TO_WAIT = 1.5
+
+
+def tonight(settings: Settings) -> date:
+    """Return the night that is now, or, by day, the one that is over."""
+    return night_of(datetime.now(UTC), settings.site.zone)
+
+
+def watched_since(settings: Settings) -> date:
+    """Return the oldest night that the watcher looks at."""
+    return tonight(settings) - timedelta(days=settings.watch.watch_nights - 1)
+
+
+def differs(settings: Settings, group: Group, inventory: Inventory | None = None) -> bool:
+    """Tell whether a group's raws or its sidecar in force differ from what its last run set out with."""
+    group, raws = (inventory or take_inventory(settings)).of_group(group)
+    return bool(raws) and _differ(settings, group, raws)
+
+
+def _differ(settings: Settings, group: Group, raws: Iterable[RawFacts]) -> bool:
+    layout = Layout(settings, group)
+    inputs = read_inputs(layout)
+    return inputs is None or inputs.states != states_of(raws) or inputs.sidecar != sidecar_state(layout)
+
+
+def groups_of_night(settings: Settings, night: date) -> list[Group]:
+    """Return the groups that a night has on disk."""
+    return take_inventory(settings).groups_of(night)
+
+
+def needs_run(settings: Settings, group: Group) -> bool:
+    """Tell whether a night must start a group: its inputs differ, it never ended, or what it failed for has changed."""
+    manifest = read_manifest(settings, group)
+    if manifest is None or differs(settings, group):
+        return True
+    return manifest["state"] == "failed" and bool(out_of_date(settings, group))
+
+
+def out_of_date(settings: Settings, group: Group) -> list[str]:
+    """Return why a group's products are not what they would be today; empty when they are, or there are none.
+
+    A changed master or setting does not start a group; it is shown.
+    """
+    manifest = read_manifest(settings, group)
+    if manifest is None:
+        return []
+    reasons = []
+    if manifest["code"] != __version__:
+        reasons.append(f"made by Nightdesk {manifest['code']}, this is {__version__}")
+    try:
+        if manifest["settings"] != _settings_hash(settings, group):
+            reasons.append("the settings have changed")
+    except SetupError as error:
+        reasons.append(str(error))
+    return reasons + _changed_masters(settings, group, manifest)
+
+
+def _settings_hash(settings: Settings, group: Group) -> str:
+    from nightdesk.settings import digest
+
+    return digest(settings.numbers_of(group))
+
+
+def _changed_masters(settings: Settings, group: Group, manifest: dict[str, Any]) -> list[str]:
+    layout = Layout(settings, group)
+    inputs = read_inputs(layout)
+    if inputs is None:
+        return []
+    then = {
+        entry["role"]: FileState(entry["path"], entry["size"], entry["mtime_ns"])
+        for entry in manifest["inputs"]
+        if entry["role"].startswith("master ")
+    }
+    try:
+        masters = find_masters(settings, layout, inputs.binning)
+    except NightdeskError as error:
+        return [str(error)] if then else []
+    now = {f"master {role}": FileState.of(layout, path) for role, path in masters.by_role.items()}
+    return [f"the {role} has changed" for role in sorted(then.keys() | now.keys()) if then.get(role) != now.get(role)]
+
+
+@dataclass
+class _Seen:
+    """A file's state, and when the watcher first saw it so."""
+
+    size: int
+    mtime_ns: int
+    since: float
+
+
+@dataclass
+class Watch:
+    """What the watcher has seen of the disk, and since when.
+
+    Times are those of `now`, a clock of the caller's that never goes back: copies keep old modification times, so only
+    what the watcher saw itself counts. One watch serves one thread at a time.
+    """
+
+    settings: Settings
+    _cache: FactsCache = field(init=False)
+    _files: dict[str, _Seen] = field(default_factory=dict)
+    _members: dict[Group, frozenset[str]] = field(default_factory=dict)
+    _changed: dict[Group, float] = field(default_factory=dict)
+    _due: float | None = None
+
+    def __post_init__(self) -> None:
+        self._cache = FactsCache(self.settings)
+
+    def look(self, now: float) -> list[Group]:
+        """Look at the disk once and return the groups to start: ready, and different from their last run's inputs.
+
+        Files that belong to no group get their reason written once they have settled.
+        """
+        inventory = take_inventory(self.settings, self._cache)
+        for facts in inventory.raws:
+            self._see(facts.path, facts.size, facts.mtime_ns, now)
+        groups = {
+            group: raws for group, raws in inventory.science.items() if group.night >= watched_since(self.settings)
+        }
+        self._see_members(groups, now)
+        self._forget_gone({facts.path for facts in inventory.raws})
+        write_rejections(self.settings, [facts for facts in inventory.raws if self._is_settled(facts, now)])
+        waits = {
+            group: self._wait(group, raws, now) for group, raws in groups.items() if _differ(self.settings, group, raws)
+        }
+        waiting = [wait for wait in waits.values() if wait > 0]
+        self._due = now + min(waiting) if waiting else None
+        return [group for group, wait in waits.items() if wait <= 0]
+
+    def due(self, now: float) -> float | None:
+        """Return in how many seconds a group that settles could become ready; None when none does."""
+        return None if self._due is None else max(self._due - now, 0.0)
+
+    def paths(self) -> list[Path]:
+        """Return the folders to observe, with all that is below them: raws and sidecars, never products.
+
+        There may be many of the notebook's places; those beyond a few are left to the regular look at everything.
+        """
+        places = [*raw_places(self.settings), self.settings.root / "xys"]
+        present = [path for path in places if path.is_dir()]
+        return present[-1:] + present[:-1][:MOST_OBSERVED_FOLDERS]
+
+    def concerns(self, path: str) -> bool:
+        """Tell whether something that happened to this path is worth a look; no disk access."""
+        name = Path(path).name
+        return name == "xy.csv" or is_raw_name(self.settings, name)
+
+    def _see(self, path: str, size: int, mtime_ns: int, now: float) -> float:
+        """Return since when a file is as it is."""
+        seen = self._files.get(path)
+        if seen is None or (seen.size, seen.mtime_ns) != (size, mtime_ns):
+            seen = self._files[path] = _Seen(size, mtime_ns, now)
+        return seen.since
+
+    def _see_members(self, groups: dict[Group, list[RawFacts]], now: float) -> None:
+        for group, raws in groups.items():
+            members = frozenset(facts.path for facts in raws)
+            sidecar = sidecar_state(Layout(self.settings, group))
+            if sidecar is not None:
+                members |= {f"{sidecar.path} {sidecar.size} {sidecar.mtime_ns}"}
+            if self._members.get(group) != members:
+                self._members[group] = members
+                self._changed[group] = now
+
+    def _forget_gone(self, present: set[str]) -> None:
+        self._files = {path: seen for path, seen in self._files.items() if path in present}
+
+    def _is_settled(self, facts: RawFacts, now: float) -> bool:
+        age = now - self._files[facts.path].since
+        return age >= (self.settings.watch.settle_seconds if facts.complete else self.settings.watch.stalled_seconds)
+
+    def _wait(self, group: Group, raws: list[RawFacts], now: float) -> float:
+        """Return how many seconds a group must still stay unchanged before it is ready."""
+        watch = self.settings.watch
+        longest = max((facts.exposure or 0.0 for facts in raws), default=0.0)
+        settle = max(watch.settle_seconds, EXPOSURES_TO_WAIT * longest + watch.readout_seconds)
+        changed = max(self._changed[group], *(self._files[facts.path].since for facts in raws))
+        waits = [settle - (now - changed)]
+        waits += [watch.stalled_seconds - (now - self._files[facts.path].since) for facts in raws if not facts.complete]
+        return max(waits)
