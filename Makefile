@@ -19,7 +19,7 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --f
 	--generate-hashes --no-emit-index-url --custom-compile-command "make pins"
 UPGRADE ?= --upgrade
 
-.PHONY: help setup setup-dev demo up test test-all all format lint types docstrings pins clean
+.PHONY: help setup setup-dev demo up test test-all all format lint types docstrings env pins clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ types: $(VENV)/.installed-dev ## check the types
 
 docstrings: $(VENV)/.installed-dev ## check the docstrings of science/ and steps/
 	$(PY) -m numpydoc lint $$(find include/nightdesk/science include/nightdesk/steps -name '*.py')
+
+env: ## write .env with fresh secrets, for docker-compose.yaml
+	@python3 tools/make_env.py
 
 pins: $(VENV)/.installed-dev ## renew requirements*.txt from pyproject.toml (UPGRADE= keeps what still fits)
 	echo 'uv==$(UV_VERSION)' | $(COMPILE) $(UPGRADE) - --output-file tools/requirements-uv.txt

@@ -100,9 +100,7 @@ class Airflow:
 
     def page(self, group: Group) -> str:
         """Return the address of a group's run in the web UI."""
-        return f"{self.client.base_url}/dags/reduce_group/runs/{quote(group.run_id)}".replace(
-            "//dags", "/dags"
-        )
+        return f"{self.client.base_url}/dags/reduce_group/runs/{quote(group.run_id)}".replace("//dags", "/dags")
 
     def import_errors(self) -> list[str]:
         """Return why Dag files could not be read."""
@@ -258,7 +256,8 @@ class Demonstration:
         manifest = read_manifest(self.night.settings, group) or {}
         if frames is None:
             return manifest.get("state") == "waiting"
-        return manifest.get("state") == "done" and len(manifest.get("used", ())) == frames
+        used = [raw for raw in manifest.get("raws", ()) if raw["fate"] == "used"]
+        return manifest.get("state") == "done" and len(used) == frames
 
     def explain(self, group: Group, what: str) -> str:
         """Say what is known of a group that did not become what it should."""

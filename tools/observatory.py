@@ -106,9 +106,7 @@ def free_port(wanted: int = DEFAULT_PORT, tries: int = 50) -> int:
             except OSError:
                 continue
             return port
-    raise ObservatoryError(
-        f"Ports {wanted} to {wanted + tries - 1} are all taken; choose another with PORT=."
-    )
+    raise ObservatoryError(f"Ports {wanted} to {wanted + tries - 1} are all taken; choose another with PORT=.")
 
 
 def component_log(home: Path, name: str) -> Path:
@@ -260,7 +258,8 @@ def _secrets_of(home: Path) -> dict[str, str]:
     return _kept(_private_home(home) / SECRETS, make)
 
 
-def _configuration_for(data: Path) -> Path:
+def configuration_for(data: Path) -> Path:
+    """Return the data's own configuration, or the example (pt5m) where there is none."""
     own = data / "observatory.toml"
     return own if own.is_file() else CHECKOUT / "include" / "observatory.toml"
 
@@ -282,9 +281,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         prog="observatory.py",
         description="Run the night desk for one data folder until Ctrl-C.",
     )
-    parser.add_argument(
-        "--data", type=Path, required=True, help="the data root, which holds raw/ and calibs/"
-    )
+    parser.add_argument("--data", type=Path, required=True, help="the data root, which holds raw/ and calibs/")
     parser.add_argument(
         "--config",
         type=Path,
@@ -308,7 +305,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Check the folders, say where everything is, and become the observatory."""
     chosen = _parse(arguments)
     data = chosen.data.expanduser().absolute()
-    config = (chosen.config or _configuration_for(data)).expanduser().absolute()
+    config = (chosen.config or configuration_for(data)).expanduser().absolute()
     try:
         _check(data, config)
         port = free_port(chosen.port)

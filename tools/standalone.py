@@ -27,18 +27,15 @@ from airflow.jobs.dag_processor_job_runner import DagProcessorJobRunner
 from airflow.jobs.job import most_recent_job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.jobs.triggerer_job_runner import TriggererJobRunner
-from airflow.models.pool import Pool
 from filelock import FileLock, Timeout
 from observatory import CONSOLE, HOST, LOCK, STATE, component_log, read_state
+from prepare import make_pools
 
 if TYPE_CHECKING:
     from airflow.jobs.base_job_runner import BaseJobRunner
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 PORT = int(os.environ["AIRFLOW__API__PORT"])
-
-# Archived nights wait here, so that they never crowd out the live one.
-ARCHIVE_SLOTS = 2
 
 GRACE_SECONDS = 15
 LOG_BYTES = 10_000_000
@@ -139,19 +136,12 @@ class Observatory(standalone_command.StandaloneCommand):
         """Migrate the database and make the pools that are missing."""
         say("Starting        database, then the four components of Airflow (half a minute) ...")
         super().initialize_database()
-        if Pool.get_pool("archive") is None:
-            Pool.create_or_update_pool(
-                "archive",
-                slots=ARCHIVE_SLOTS,
-                description="Archived nights, a few at a time behind the live one",
-                include_deferred=True,
-            )
+        make_pools()
 
     def is_ready(self) -> bool:
         """Tell whether every component of this start has reported, and the API listens."""
         return self.port_open(PORT) and all(
-            self._reported(runner)
-            for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
+            self._reported(runner) for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
         )
 
     def _reported(self, runner: type[BaseJobRunner]) -> bool:
