@@ -37,8 +37,8 @@ from airflow.sdk import DAG, AssetAlias, TriggerRule, WeightRule, task, task_gro
 
 from nightdesk_airflow.asset import announce_stack
 from nightdesk_airflow.param import GROUP_PARAMS
-from nightdesk_airflow.run import aligned_frames, fail_for_failed, frame_states, skip_unless_succeeded
-from nightdesk_airflow.task import group_of_run, run_id, run_step, this_task
+from nightdesk_airflow.run import aligned_frames, fail_for, failed_tasks, frame_states, skip_unless_succeeded
+from nightdesk_airflow.task import group_of_run, run_step, this_task
 
 STACKS = AssetAlias("nightdesk-stacks")
 FRAME_NAMES = "{{ task.op_kwargs['names'] | join(', ') }}"  # what a mapped square is called
@@ -74,7 +74,7 @@ with DAG(
         """
         from nightdesk.steps import list_frames
 
-        return run_step(list_frames.run, run_id=run_id())
+        return run_step(list_frames.run, run_id=this_task().run_id)
 
     @task(map_index_template=FRAME_NAMES)
     def isr(names: list[str]) -> None:
@@ -153,8 +153,10 @@ with DAG(
         """
         from nightdesk.steps import verdict
 
-        sentence = run_step(verdict.run, run_id=run_id(), states=frame_states(this_task()))
-        fail_for_failed(this_task(), ["list_frames", "find_sidecar", "combine", "publish"])
+        ti = this_task()
+        failed = failed_tasks(ti, ["list_frames", "find_sidecar", "combine", "publish"])
+        sentence = run_step(verdict.run, run_id=ti.run_id, states=frame_states(ti), failed_steps=failed)
+        fail_for(failed)  # the run's colour is this task's
         return sentence
 
     batches = list_frames()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException
 
-from nightdesk_airflow.run import fail_for_failed, task_states
+from nightdesk_airflow.run import fail_for, failed_tasks, task_states
 from nightdesk_airflow.task import nightdesk_errors
 
 if TYPE_CHECKING:
@@ -99,6 +99,6 @@ def judge_night(ti: Any, finders: Mapping[str, str]) -> str:
             f"Of {len(ended)} groups {len(named)} need a hand: {', '.join(named)}. Mend each group first "
             "(its own run says how), then clear its square here with its downstream."
         )
-    fail_for_failed(ti, besides)
+    fail_for(failed_tasks(ti, besides))
     waiting = sum(state == "skipped" for state in ended.values())
     return f"{len(ended)} groups: {len(ended) - waiting} reduced, {waiting} waiting for positions."

@@ -47,8 +47,8 @@ class _Handler(FileSystemEventHandler):
         )
 
     def on_any_event(self, event: FileSystemEvent) -> None:
-        if event.event_type in self._kinds and any(
-            self._matters(path) for path in (event.src_path, event.dest_path)
+        if event.event_type in self._kinds and (
+            event.is_directory or self._matters(event.src_path) or self._matters(event.dest_path)
         ):
             self._notify()
 

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 ACTIVE = ["queued", "running"]
+REASON = "reason"  # XCom key under which a step leaves why it failed, for its run's verdict
 FRAME_TASKS = {"isr": "frame.isr", "extinction": "frame.extinction", "align": "align"}
 
 
@@ -66,14 +67,18 @@ def skip_unless_succeeded(ti: Any, task_ids: list[str]) -> None:
             raise AirflowSkipException(f"Nothing to do: {task_id} ended as {state}; its log says why.")
 
 
-def fail_for_failed(ti: Any, task_ids: list[str]) -> None:
-    """Fail this task, the last of its run, when one of these failed: the run's colour is its last task's."""
-    failed = [
-        task_id
-        for task_id, state in task_states(ti, task_ids).items()
-        if state in ("failed", "upstream_failed")
-    ]
-    if failed:
-        raise AirflowFailException(
-            f"Failed: {', '.join(sorted(failed))}. The log of the red square says what to do."
-        )
+def failed_tasks(ti: Any, task_ids: list[str]) -> dict[str, str]:
+    """Return those of these tasks that failed in this run, each with its reason where it left one."""
+    states = task_states(ti, task_ids)
+    return {task_id: _reason(ti, task_id) for task_id in task_ids if states.get(task_id) == "failed"}
+
+
+def _reason(ti: Any, task_id: str) -> str:
+    # A task that failed has begun, so what an earlier start had left is gone.
+    return str(ti.xcom_pull(task_ids=task_id, key=REASON, map_indexes=None) or "")
+
+
+def fail_for(failed: Iterable[str]) -> None:
+    """Fail this task when there are any."""
+    if names := ", ".join(failed):
+        raise AirflowFailException(f"Failed: {names}. The log of the red square says what to do.")

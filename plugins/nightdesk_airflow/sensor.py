@@ -31,9 +31,7 @@ class ReadyGroupsSensor(BaseSensorOperator):
         self.log.info("Watching %s by %s.", settings.root, settings.watch.observer)
         # No defer timeout: it would fail the task in spite of its retries. The trigger comes back by itself.
         self.defer(
-            trigger=ReadyGroupsTrigger(
-                dag_id=self.group_dag_id, listen_seconds=self.listen_seconds or LISTEN_SECONDS
-            ),
+            trigger=ReadyGroupsTrigger(dag_id=self.group_dag_id, listen_seconds=self.listen_seconds or LISTEN_SECONDS),
             method_name="start_of",
         )
 

@@ -39,9 +39,7 @@ class StartRunOperator(BaseOperator):
     template_fields_renderers: ClassVar = {"conf": "json"}
     operator_extra_links = (StartedRunLink(),)
 
-    def __init__(
-        self, *, trigger_dag_id: str, trigger_run_id: str, conf: dict[str, str], **kwargs: Any
-    ) -> None:
+    def __init__(self, *, trigger_dag_id: str, trigger_run_id: str, conf: dict[str, str], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.trigger_dag_id = trigger_dag_id
         self.trigger_run_id = trigger_run_id
@@ -124,9 +122,7 @@ class ReduceGroupOperator(StartRunOperator):
         if state in ("partial", "failed"):
             raise AirflowFailException(reason)
         if failed or state == "unknown":
-            raise AirflowFailException(
-                f"{reason}. The run {self.trigger_run_id} of {self.trigger_dag_id} tells more."
-            )
+            raise AirflowFailException(f"{reason}. The run {self.trigger_run_id} of {self.trigger_dag_id} tells more.")
         if state == "waiting":
             raise AirflowSkipException(reason)
         return reason

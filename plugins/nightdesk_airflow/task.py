@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 from airflow.sdk import get_current_context
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from nightdesk_airflow.run import REASON
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -54,14 +56,13 @@ def group_of_run() -> Group:
 
 
 def run_step(step: Callable[Concatenate[Settings, Group, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one step of the package on the current run's group."""
-    with nightdesk_errors():
-        return step(*settings_and_group(), *args, **kwargs)
-
-
-def run_id() -> str:
-    """Return the id of the current run."""
-    return str(get_current_context()["run_id"])
+    """Run one step of the package on the current run's group; leave the reason when it fails for good."""
+    try:
+        with nightdesk_errors():
+            return step(*settings_and_group(), *args, **kwargs)
+    except AirflowFailException as failure:
+        this_task().xcom_push(key=REASON, value=str(failure))
+        raise
 
 
 def this_task() -> Any:

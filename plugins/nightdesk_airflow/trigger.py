@@ -60,7 +60,7 @@ class Memory:
     def look(self) -> tuple[list[Group], float | None]:
         """Scan; return the groups to start, and in how many seconds the next may be ready."""
         with self._lock:  # the last look of a cancelled trigger may still be under way in its thread
-            now = time.time()
+            now = time.monotonic()
             ready = self.watch.look(now)
             self._started = {group: self._started[group] for group in ready if group in self._started}
             return [group for group in ready if self._may_start(group, now)], self.watch.due(now)
@@ -69,7 +69,7 @@ class Memory:
         """Remember that these groups are being started now."""
         with self._lock:
             for group in groups:
-                self._started[group] = (self._started.get(group, (0, 0.0))[0] + 1, time.time())
+                self._started[group] = (self._started.get(group, (0, 0.0))[0] + 1, time.monotonic())
 
     def _may_start(self, group: Group, now: float) -> bool:
         times, last = self._started.get(group, (0, 0.0))
@@ -80,7 +80,7 @@ class ReadyGroupsTrigger(BaseTrigger):
     """Fires with the params of all groups that can be started, or with none after `listen_seconds`."""
 
     def __init__(self, *, dag_id: str, listen_seconds: float = LISTEN_SECONDS) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dag_id = dag_id
         self.listen_seconds = listen_seconds
 
@@ -96,7 +96,7 @@ class ReadyGroupsTrigger(BaseTrigger):
         began = time.monotonic()
         groups = await self._next_groups(until=began + self.listen_seconds)
         await asyncio.sleep(began + SHORTEST_SECONDS - time.monotonic())
-        yield TriggerEvent([group.params for group in groups])
+        yield TriggerEvent([group.params for group in groups])  # type: ignore[no-untyped-call]
 
     async def _next_groups(self, until: float) -> list[Group]:
         from nightdesk.settings import load_settings
@@ -117,9 +117,7 @@ class ReadyGroupsTrigger(BaseTrigger):
                 if free := [group for group in ready if group.run_id not in active]:
                     memory.note_started(free)
                     return free
-                pause = min(
-                    settings.watch.rescan_seconds, settings.watch.rescan_seconds if due is None else due
-                )
+                pause = min(settings.watch.rescan_seconds, settings.watch.rescan_seconds if due is None else due)
                 await asyncio.sleep(BREATH_SECONDS)
                 await self._pause(changed, ready, min(time.monotonic() + pause, until))
             return []
