@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nightdesk.errors import NightdeskError, StaleProduct, one_line
 from nightdesk.io.atomic import locked, read_json, write_json
+from nightdesk.io.inventory import Selection, common_shape
 from nightdesk.io.layout import Layout
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nightdesk.group import Group
-    from nightdesk.io.inventory import Selection
     from nightdesk.io.raw import RawFacts
     from nightdesk.settings import Settings
 
@@ -55,7 +55,8 @@ def sidecar_state(layout: Layout) -> FileState | None:
 class Inputs:
     """What a group's last run set out with.
 
-    `raws` are all raws of the group by path, copies and other setups too; `frames` are the names to reduce.
+    `raws` are all raws of the group by path, copies and other setups too; `frames` are the names to reduce; `bias_pair`
+    are two raw biases of the night, if it has them.
     """
 
     run_id: str
@@ -65,6 +66,7 @@ class Inputs:
     left_out: dict[str, str]
     shape: tuple[int, ...]
     binning: str
+    bias_pair: tuple[str, ...] = ()
 
     @property
     def states(self) -> frozenset[FileState]:
@@ -77,7 +79,7 @@ class Inputs:
 
 
 def write_inputs(
-    layout: Layout, run_id: str, raws: Iterable[RawFacts], selection: Selection, shape: tuple[int, ...]
+    layout: Layout, run_id: str, raws: Iterable[RawFacts], selection: Selection, bias_pair: tuple[str, ...]
 ) -> Inputs:
     """Write down what a run sets out with, before anything else is done."""
     frames = tuple(sorted(selection.frames))
@@ -88,8 +90,9 @@ def write_inputs(
         sidecar=sidecar_state(layout),
         frames=frames,
         left_out=dict(sorted(selection.left_out.items())),
-        shape=shape,
+        shape=common_shape(selection.frames.values()),
         binning=binning,
+        bias_pair=bias_pair,
     )
     with locked(layout.lock.with_name(".inputs.lock")):
         _write(layout, inputs)
@@ -109,6 +112,7 @@ def _write(layout: Layout, inputs: Inputs) -> None:
             "left_out": inputs.left_out,
             "shape": list(inputs.shape),
             "binning": inputs.binning,
+            "bias_pair": list(inputs.bias_pair),
         },
     )
 
@@ -127,6 +131,7 @@ def read_inputs(layout: Layout) -> Inputs | None:
         left_out=values["left_out"],
         shape=tuple(values["shape"]),
         binning=values["binning"],
+        bias_pair=tuple(values["bias_pair"]),
     )
 
 

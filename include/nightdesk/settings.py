@@ -46,13 +46,19 @@ class Given(_Table):
     value: str | int | float
 
 
+class Measured(_Table):
+    """A value measured from the night's own raw frames: the read noise, from a pair of its biases."""
+
+    measure: Literal["bias pairs"]
+
+
 class FromName(_Table):
     """A value taken from the file's name: the first group of a regular expression."""
 
     file: str
 
 
-Source = str | Given | FromName
+Source = str | Given | FromName | Measured
 
 
 def _as_sources(value: Any) -> tuple[Source, ...]:
@@ -60,7 +66,7 @@ def _as_sources(value: Any) -> tuple[Source, ...]:
 
 
 def _as_source(item: Any) -> Source:
-    if isinstance(item, (Given, FromName)) or (isinstance(item, str) and item.strip()):
+    if isinstance(item, (Given, FromName, Measured)) or (isinstance(item, str) and item.strip()):
         return item
     if isinstance(item, (int, float)):
         return Given(value=item)
@@ -68,6 +74,8 @@ def _as_source(item: Any) -> Source:
         return Given(value=item["value"])
     if isinstance(item, dict) and item.keys() == {"file"} and isinstance(item["file"], str):
         return FromName(file=_capturing(item["file"]))
+    if item == {"measure": "bias pairs"}:
+        return Measured(measure="bias pairs")
     raise ValueError("a header keyword, a number, {value = ...}, {file = 'regular expression'}, or a list of these")
 
 
@@ -99,6 +107,7 @@ class Keywords(_Table):
     airmass: Sources = _keywords("AIRMASS")
     gain: Sources = _keywords("EGAIN")
     read_noise: Sources = _keywords("RDNOISE", "READNOIS", 7.0)
+    saturation: Sources = _keywords("SATURATE")
     frame_type: Sources = Field(default=("IMAGETYP", "OBSTYPE", Given(value="object")))
     binning_x: Sources = _keywords("XBINNING", 2)
     binning_y: Sources = _keywords("YBINNING", 2)
@@ -128,7 +137,6 @@ class Instrument(_Table):
     match: dict[str, str] = {}
     keywords: Keywords = Keywords()
     frame_types: FrameTypes = FrameTypes()
-    saturation: float | None = Field(default=None, gt=0)
     max_pixels: int = Field(default=120_000_000, gt=0)
     extension: int | None = Field(default=None, ge=0)
 
@@ -139,6 +147,7 @@ class Filter(_Table):
     extinction: float = Field(ge=0, le=5)
     extinction_sigma: float = Field(default=0.03, ge=0)
     flat: Literal["required", "none"] = "required"
+    cosmic_rays: Literal["stack", "astroscrappy"] = "stack"
 
 
 class Data(_Table):
@@ -210,9 +219,10 @@ class Calibs(_Table):
     bias: str = "bias{binning}.fits"
     flat: str = "{filter}flatnorm{binning}.fits"
     dark: str = "dark{binning}.fits"
+    bad_pixels: str = "badpixels{binning}.fits"
     flat_limit: float = Field(default=0.2, ge=0, lt=1)
 
-    @field_validator("bias", "flat", "dark")
+    @field_validator("bias", "flat", "dark", "bad_pixels")
     @classmethod
     def _must_be_file_name(cls, pattern: str) -> str:
         try:
@@ -236,13 +246,32 @@ class Combine(_Table):
     method: Literal["median", "clipped", "mean", "weighted"] = "median"
     clip_sigma: float = Field(default=4.0, gt=0)
     match_sky: bool = True
+    scale: Literal["none", "exposure", "stars"] = "none"
     footprint: Literal["first", "intersection", "union"] = "first"
+    map_rejections: bool = False
 
 
 class Products(_Table):
-    """How products are stored; the notebook profile always stores float64."""
+    """How products are stored (the notebook profile always as float64), and for how long.
+
+    `keep` is for the folders before the stack: all of them for ever, none once the stack is whole, or a number of days.
+    """
 
     depth: Literal["float32", "float64"] = "float32"
+    keep: Literal["all", "stack"] | Annotated[int, Field(ge=1)] = "all"
+
+
+class Quality(_Table):
+    """Between which figures a stack is good; beyond them its quality is orange."""
+
+    noise_ratio: tuple[float, float] = (0.9, 1.1)
+
+    @field_validator("noise_ratio")
+    @classmethod
+    def _must_rise(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= limits[0] < limits[1]:
+            raise ValueError("two numbers, the lower first, such as [0.9, 1.1]")
+        return limits
 
 
 class Watch(_Table):
@@ -282,6 +311,7 @@ class Settings(_Table):
     sidecar: Sidecar = Sidecar()
     combine: Combine = Combine()
     products: Products = Products()
+    quality: Quality = Quality()
     watch: Watch = Watch()
     archive: Archive = Archive()
     batch: Batch = Batch()

@@ -153,6 +153,7 @@ def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = 
         hdus[0].header["EXTNAME"] = "SCI"
         hdus[0].header["BUNIT"] = ("electron", "unit of the image")
         hdus.append(_plane(frame.variance, "VAR", depth, "electron2"))
+        hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
         hdus.append(_flag_hdu(frame.flags))
         if frame.shared_variance is not None:
             hdus.append(_plane(frame.shared_variance, "VARCAL", depth, "electron2"))
@@ -161,12 +162,15 @@ def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = 
 
 def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
     """Write HDUs with checksums that carry no date, whole or not at all."""
-    for hdu in hdus:
-        hdu.add_checksum(when="by nightdesk")
+    listed = fits.HDUList(list(hdus))
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        fits.HDUList(list(hdus)).writeto(buffer, output_verify="silentfix+ignore")
+        listed.update_extend()
+        listed.verify("silentfix+ignore")
+        for hdu in listed:
+            hdu.add_checksum(when="by nightdesk")  # last: anything that touches a header afterwards spoils its sum
+        listed.writeto(buffer, output_verify="ignore")
     write_bytes(path, buffer.getvalue())
 
 

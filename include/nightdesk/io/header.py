@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
-from nightdesk.settings import FromName, Given
+from nightdesk.settings import FromName, Given, Measured
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,6 +27,8 @@ def find_value(header: Mapping[str, Any], file_name: str, sources: Iterable[Sour
             if match := re.search(source.file, file_name):
                 return match[1], "file name"
             continue
+        if isinstance(source, Measured):
+            continue  # not from this file
         value = header.get(source)
         if value is not None and not (isinstance(value, str) and not value.strip()) and not _is_undefined(value):
             return value, source

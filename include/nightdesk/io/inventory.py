@@ -104,6 +104,17 @@ class Inventory:
                 return known, raws
         return group, []
 
+    def bias_pair(self, night: date, like: Iterable[RawFacts]) -> tuple[str, ...]:
+        """Return the paths of two whole raw biases of a night with the setup of its frames; none when there are not."""
+        frame = next(iter(like), None)
+        biases = [
+            facts
+            for facts in self.raws
+            if facts.kind == "bias" and facts.complete and frame is not None and facts.night == night.isoformat()
+            if (facts.binning, facts.shape, facts.instrument) == (frame.binning, frame.shape, frame.instrument)
+        ]
+        return tuple(facts.path for facts in biases[:2]) if len(biases) > 1 else ()
+
     def groups_of(self, night: date) -> list[Group]:
         """Return the night's groups, sorted."""
         return [group for group in self.science if group.night == night]
@@ -159,15 +170,17 @@ class Selection:
     left_out: dict[str, str]
 
 
-def select_frames(raws: Iterable[RawFacts]) -> Selection:
+def select_frames(raws: Iterable[RawFacts], *, any_exposure: bool = False) -> Selection:
     """Choose a group's frames: copies count once, the most numerous setup is reduced, the rest is left out.
+
+    With `any_exposure` frames of different exposure times share a setup: they will be scaled.
 
     Frames whose shape alone differs stay: they claim the same setup, so they are bad frames, not another programme's.
     """
     frames: dict[str, RawFacts] = {}
     for facts in sorted(raws, key=lambda facts: (facts.name, facts.path)):
         frames.setdefault(facts.name, facts)
-    setups = _setups([facts for facts in frames.values() if facts.exposure is not None])
+    setups = _setups([facts for facts in frames.values() if facts.exposure is not None], any_exposure=any_exposure)
     left_out = {
         facts.name: f"another setup ({_setup_words(facts)}; this group is {_setup_words(setups[0][0])})"
         for other in setups[1:]
@@ -182,12 +195,12 @@ def common_shape(frames: Iterable[RawFacts]) -> tuple[int, ...]:
     return shapes.most_common(1)[0][0] if shapes else ()
 
 
-def _setups(raws: list[RawFacts]) -> list[list[RawFacts]]:
+def _setups(raws: list[RawFacts], *, any_exposure: bool) -> list[list[RawFacts]]:
     """Cluster by binning, readout mode and exposure (1 %); most numerous first, then first by name."""
     clusters: list[list[RawFacts]] = []
     for facts in raws:
         for cluster in clusters:
-            if _same_setup(cluster[0], facts):
+            if _same_setup(cluster[0], facts, any_exposure=any_exposure):
                 cluster.append(facts)
                 break
         else:
@@ -195,9 +208,11 @@ def _setups(raws: list[RawFacts]) -> list[list[RawFacts]]:
     return sorted(clusters, key=len, reverse=True)
 
 
-def _same_setup(one: RawFacts, other: RawFacts) -> bool:
+def _same_setup(one: RawFacts, other: RawFacts, *, any_exposure: bool) -> bool:
     if (one.binning, one.readout_mode) != (other.binning, other.readout_mode):
         return False
+    if any_exposure:
+        return True
     a, b = one.exposure or 0.0, other.exposure or 0.0
     return abs(a - b) <= EXPOSURE_TOLERANCE * max(abs(a), abs(b))
 

@@ -77,7 +77,7 @@ class Layout:
         return next((path for path in self.sidecars if path.is_file()), None)
 
     def masters(self, kind: str, binning: str) -> list[Path]:
-        """The places of a master (bias, dark or flat), a night's own first."""
+        """The places of a master (bias, dark, flat or bad_pixels), a night's own first."""
         pattern: str = getattr(self.settings.calibs, kind)
         name = pattern.format(binning=binning, filter=self.group.filter_name)
         place = self.settings.root / "calibs"

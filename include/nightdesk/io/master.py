@@ -27,21 +27,23 @@ class Masters:
     bias: Path | None
     dark: Path | None
     flat: Path | None
+    bad_pixels: Path | None = None
 
     @property
     def by_role(self) -> dict[str, Path]:
         """Those there are, by their role."""
-        roles = {"bias": self.bias, "dark": self.dark, "flat": self.flat}
+        roles = {"bias": self.bias, "dark": self.dark, "flat": self.flat, "bad pixels": self.bad_pixels}
         return {role: path for role, path in roles.items() if path is not None}
 
 
 @dataclass(frozen=True)
 class Master:
-    """One master as it stands on disk; `variance` is None where it has no VAR HDU."""
+    """One master as it stands on disk; `variance` and `flags` are None where it has no VAR or DQ HDU."""
 
     path: Path
     data: NDArray[Any]
     variance: NDArray[Any] | None
+    flags: NDArray[Any] | None
     exposure: float | None
     contains_bias: bool
 
@@ -55,7 +57,9 @@ def find_masters(settings: Settings, layout: Layout, binning: str) -> Masters:
         If one that is needed is missing: naming where it was looked for, and what to do.
     """
     group = layout.group
-    dark = None if settings.profile == "notebook" else _first(layout.masters("dark", binning))
+    notebook = settings.profile == "notebook"
+    dark = None if notebook else _first(layout.masters("dark", binning))
+    bad_pixels = None if notebook else _first(layout.masters("bad_pixels", binning))
     bias = _first(layout.masters("bias", binning))
     if bias is None and not (dark and dark_contains_bias(dark)):
         raise _missing(layout, "bias", binning, "Put the master bias there.")
@@ -68,9 +72,9 @@ def find_masters(settings: Settings, layout: Layout, binning: str) -> Masters:
                 f"[filters.{group.filter_name}] in the configuration."
             )
             raise _missing(layout, "flat", binning, advice)
-    elif settings.profile == "notebook":
+    elif notebook:
         raise SetupError(f'[filters.{group.filter_name}] flat = "none": the notebook profile always divides by a flat.')
-    return Masters(bias, dark, flat)
+    return Masters(bias, dark, flat, bad_pixels)
 
 
 def _first(paths: list[Path]) -> Path | None:
@@ -110,21 +114,26 @@ def read_master(path: Path) -> Master:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with fits.open(path, memmap=False) as hdus:
-                image = next((hdu for hdu in hdus if hdu.name != "VAR" and hdu.is_image and hdu.data is not None), None)
+                image = next(
+                    (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
+                    None,
+                )
                 if image is None or image.data.ndim != 2:
                     raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
                 variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
+                flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
                 header = image.header
                 data = _native(image.data)
     except (OSError, EOFError, TypeError, ValueError) as error:
         raise _unreadable(path, error) from error
-    if variance is not None and variance.shape != data.shape:
-        raise SetupError(
-            f"{path.name}: its VAR has the shape {variance.shape}, its image {data.shape}. Replace {path}."
-        )
+    for name, plane in (("VAR", variance), ("DQ", flags)):
+        if plane is not None and plane.shape != data.shape:
+            raise SetupError(
+                f"{path.name}: its {name} has the shape {plane.shape}, its image {data.shape}. Replace {path}."
+            )
     exposure = header.get("EXPTIME")
     seconds = float(exposure) if isinstance(exposure, (int, float)) and not isinstance(exposure, bool) else None
-    return Master(path, data, variance, seconds, header.get("DARKBIAS") is True)
+    return Master(path, data, variance, flags, seconds, header.get("DARKBIAS") is True)
 
 
 def _native(plane: NDArray[Any]) -> NDArray[Any]:

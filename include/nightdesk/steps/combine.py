@@ -19,9 +19,10 @@ from nightdesk.manifest import record_loss
 from nightdesk.science import notebook
 from nightdesk.science.combine import Combined, combine_frames
 from nightdesk.science.noise_ratio import noise_ratio
+from nightdesk.science.scale import exposure_scales, star_scales
 from nightdesk.science.sky import estimate_noise, estimate_sky
 from nightdesk.steps.recipe import Work
-from nightdesk.steps.stack_header import add_names, stack_header
+from nightdesk.steps.stack_header import add_names, exposures, stack_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,6 +133,7 @@ class _Aligned:
 
     name: str
     hdus: fits.HDUList
+    scale: float = 1.0
     sky: float = 0.0
     zero: float = 0.0
     noise: float = 0.0
@@ -147,13 +149,25 @@ class _Aligned:
     def rows(self, plane: str, first: int, last: int) -> NDArray[Any]:
         return np.asarray(self.hdus[plane].section[first:last])
 
-    def measure(self, number_of_rows: int) -> None:
-        flags = self.rows("DQ", 0, number_of_rows)
+    def plane(self, plane: str) -> NDArray[Any]:
+        return self.rows(plane, 0, self.hdus[0].shape[0])
+
+    def measure(self) -> None:
+        """Measure the sky and its noise, as the frame's own units have them."""
+        flags = self.plane("DQ")
         try:
-            self.sky, _ = estimate_sky(self.rows("SCI", 0, number_of_rows), flags)
+            self.sky, _ = estimate_sky(self.plane("SCI"), flags)
         except ValueError as error:
             raise FrameError(f"{self.name}: its sky cannot be measured: {error} Remove the frame.") from error
-        self.noise = estimate_noise(self.rows("VAR", 0, number_of_rows), flags)
+        self.noise = estimate_noise(self.plane("VAR"), flags)
+
+    def levelled(self, first: int, last: int) -> NDArray[np.float64]:
+        """Return rows on the reference's scale and sky."""
+        return self.rows("SCI", first, last).astype(np.float64) * self.scale - self.zero
+
+    def noisy(self, plane: str, first: int, last: int) -> NDArray[np.float64]:
+        """Return rows of a variance on the reference's scale."""
+        return self.rows(plane, first, last).astype(np.float64) * self.scale**2
 
 
 def _standard_stack(work: Work, names: list[str]) -> _Stack:
@@ -161,41 +175,65 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     with ExitStack() as files:
         frames = [_open(work, name, files) for name in names]
         ny, nx = frames[0].hdus[0].shape
-        frames = _measured(work, frames, ny)
+        frames = _measured(work, frames)
+        _set_scales(work, frames)
         if settings.match_sky:
             for frame in frames:
-                frame.zero = frame.sky - frames[0].sky
+                frame.zero = frame.sky * frame.scale - frames[0].sky
         combined = _in_blocks(work, frames, ny, nx)
         header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
     for number, frame in enumerate(frames, start=1):
+        if settings.scale != "none":
+            header[f"SCAL{number:04d}"] = (frame.scale, "factor it was multiplied by")
         header[f"SKYZ{number:04d}"] = (frame.zero, "e- taken from its sky")
     header["SKYLEVEL"] = (frames[0].sky, "sky of the stack (e-)")
     header["NREJ"] = (int(combined.rejected_by_frame.sum()), "values clipped")
     ratio = noise_ratio(combined.data, combined.variance, combined.flags)
     header["NOISERAT"] = (ratio if math.isfinite(ratio) else None, "measured over predicted noise of the sky")
+    scaled = "" if settings.scale == "none" else f", scaled by {settings.scale}"
     matched = "sky matched" if settings.match_sky else "sky as it was"
     clipped = "" if settings.method == "mean" else f", clipped at {settings.clip_sigma:g} sigma"
-    header.add_history(f"Combine: {settings.method} of {len(frames)} frames, {matched}{clipped}.")
+    header.add_history(f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
     stack = Frame(combined.data, combined.variance, None, combined.flags, header)
-    return stack, [_coverage_hdu(combined), _provenance_hdu(work, frames)], [frame.name for frame in frames]
+    extra = [_coverage_hdu(combined), _provenance_hdu(work, frames)]
+    if combined.rejection_map is not None:
+        extra.append(fits.ImageHDU(combined.rejection_map.astype(np.uint8), name="REJECTED"))
+    return stack, extra, [frame.name for frame in frames]
 
 
 def _open(work: Work, name: str, files: ExitStack) -> _Aligned:
     return _Aligned(name, files.enter_context(fits.open(work.layout.product(SHIFTED, name), memmap=False)))
 
 
-def _measured(work: Work, frames: list[_Aligned], ny: int) -> list[_Aligned]:
+def _measured(work: Work, frames: list[_Aligned]) -> list[_Aligned]:
     """Measure each frame's sky; a frame without any is lost, not the group."""
     good = []
     for frame in frames:
         try:
-            frame.measure(ny)
+            frame.measure()
             good.append(frame)
         except FrameError as error:
             record_loss(work.layout, frame.name, "combine", error, work.raw_state(frame.name))
     if not good:
         raise GroupError(f"{work.group.key}: no frame has a sky that can be measured; see the frames in postISR.")
     return good
+
+
+def _set_scales(work: Work, frames: list[_Aligned]) -> None:
+    """Bring frames to the reference's exposure time, or to the brightness of its stars, where the settings say so."""
+    how = work.settings.combine.scale
+    if how == "none" or len(frames) == 1:
+        return
+    try:
+        if how == "exposure":
+            names = [frame.name for frame in frames]
+            scales = exposure_scales(exposures(work, names, [frame.header for frame in frames]))
+        else:
+            scales = star_scales([frame.plane("SCI") for frame in frames], [frame.plane("DQ") for frame in frames])
+    except ValueError as error:
+        raise GroupError(f"{work.group.key}: [combine] scale = {how!r}: {error}") from error
+    for frame, scale in zip(frames, scales, strict=True):
+        frame.scale = float(scale)
 
 
 def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined:
@@ -208,17 +246,19 @@ def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined
         last = min(first + step, ny)
         blocks.append(
             combine_frames(
-                [_levelled(frame, first, last) for frame in frames],
-                [frame.rows("VAR", first, last) for frame in frames],
-                [frame.rows("VARCAL", first, last) for frame in frames],
+                [frame.levelled(first, last) for frame in frames],
+                [frame.noisy("VAR", first, last) for frame in frames],
+                [frame.noisy("VARCAL", first, last) for frame in frames],
                 [frame.rows("DQ", first, last) for frame in frames],
                 offset_groups=[offsets[frame.offset] for frame in frames],
-                sigmas=[frame.noise for frame in frames],
+                sigmas=[frame.noise * frame.scale for frame in frames],
                 method=settings.method,
                 clip_sigma=settings.clip_sigma,
                 level=frames[0].sky,
+                map_rejections=settings.map_rejections,
             )
         )
+    maps = [block.rejection_map for block in blocks if block.rejection_map is not None]
     return Combined(
         data=np.concatenate([block.data for block in blocks]),
         variance=np.concatenate([block.variance for block in blocks]),
@@ -226,11 +266,8 @@ def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined
         coverage=np.concatenate([block.coverage for block in blocks]),
         rejected=np.concatenate([block.rejected for block in blocks]),
         rejected_by_frame=np.sum([block.rejected_by_frame for block in blocks], axis=0),
+        rejection_map=None if not maps else np.concatenate(maps, axis=1),
     )
-
-
-def _levelled(frame: _Aligned, first: int, last: int) -> NDArray[np.float64]:
-    return frame.rows("SCI", first, last).astype(np.float64) - frame.zero
 
 
 def _coverage_hdu(combined: Combined) -> fits.ImageHDU:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.frame import RECIPE, Frame, read_raw, write_frame
-from nightdesk.io.header import inherit_header, require_number
+from nightdesk.io.header import find_number, inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
-from nightdesk.io.master import Master, read_master
 from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.manifest import FileState, forget_loss, renew_raw
 from nightdesk.science import notebook
-from nightdesk.science.flat import normalise_flat
+from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
 from nightdesk.steps.batch import run_batch
+from nightdesk.steps.calibration import Calibration, dark_scale, size_words
 from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nightdesk.group import Group
+    from nightdesk.io.master import Master
+    from nightdesk.science.planes import Planes
     from nightdesk.settings import Settings
-
-DARK_EXPOSURE_TOLERANCE = 0.01
 
 
 def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
@@ -52,11 +51,11 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         If a master is missing or does not fit.
     """
     work = Work.open(settings, group)
-    calibration = _Calibration(work)
+    calibration = Calibration(work)
     run_batch(work, "isr", names, lambda name: _reduce(work, calibration, name))
 
 
-def _reduce(work: Work, calibration: _Calibration, name: str) -> None:
+def _reduce(work: Work, calibration: Calibration, name: str) -> None:
     path = work.raw_path(name)
     state = FileState.of(work.layout, path)
     if not work.is_current(POST_ISR, name):
@@ -112,49 +111,13 @@ def _check_shape(work: Work, path: Path, pixels: NDArray[Any]) -> None:
     shape = work.inputs.shape
     if shape and pixels.shape != shape:
         raise FrameError(
-            f"{path.name}: it is {_size(pixels.shape)} pixels, the group's other frames are {_size(shape)}. Remove it, "
-            "or give it its own target name in the header."
+            f"{path.name}: it is {size_words(pixels.shape)} pixels, the group's other frames are {size_words(shape)}. "
+            "Remove it, or give it its own target name in the header."
         )
 
 
-def _size(shape: tuple[int, ...]) -> str:
-    return " x ".join(str(axis) for axis in reversed(shape))
-
-
-@dataclass
-class _Calibration:
-    """The group's masters, read when the first frame needs them and checked against it."""
-
-    work: Work
-    _read: dict[str, Master] | None = None
-    _flat: tuple[NDArray[Any], NDArray[Any] | None] | None = None
-
-    def masters(self, shape: tuple[int, ...]) -> dict[str, Master]:
-        if self._read is None:
-            self._read = {role: read_master(path) for role, path in self.work.masters.by_role.items()}
-        for role, master in self._read.items():
-            if master.data.shape != shape:
-                raise SetupError(
-                    f"{self.work.layout.relative(master.path)}: the master {role} is {_size(master.data.shape)} "
-                    f"pixels, the frames are {_size(shape)}. Put a master of the frames' size there, then clear this run."
-                )
-        return self._read
-
-    def flat(self, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-        master = self.masters(shape).get("flat")
-        if master is None:
-            return None, None
-        if self._flat is None:
-            try:
-                flat, variance, _ = normalise_flat(master.data, master.variance)
-            except ValueError as error:
-                raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
-            self._flat = (flat, variance)
-        return self._flat
-
-
 def _notebook_frame(
-    work: Work, calibration: _Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
+    work: Work, calibration: Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
 ) -> Frame:
     keywords = work.settings.instrument_of(work.group).keywords
     masters = calibration.masters(pixels.shape)
@@ -170,14 +133,11 @@ def _require_airmass(work: Work, path: Path, header: fits.Header) -> None:
 
 
 def _standard_frame(
-    work: Work, calibration: _Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
+    work: Work, calibration: Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
 ) -> Frame:
-    instrument = work.settings.instrument_of(work.group)
-    keywords = instrument.keywords
+    keywords = work.settings.instrument_of(work.group).keywords
     gain, _ = require_number(header, path.name, keywords.gain, what="gain, e-/ADU", setting="gain", above=0)
-    noise, noise_source = require_number(
-        header, path.name, keywords.read_noise, what="read noise, e-", setting="read_noise", least=0
-    )
+    noise, noise_source = calibration.read_noise(path, header, gain)
     exposure, _ = require_number(
         header, path.name, keywords.exposure, what="exposure time, s", setting="exposure", least=0
     )
@@ -195,32 +155,25 @@ def _standard_frame(
         dark=dark.data if dark else None,
         dark_variance=dark.variance if dark else None,
         dark_contains_bias=contains_bias,
-        dark_scale=_dark_scale(work, path, dark, exposure),
+        dark_scale=dark_scale(work, path, dark, exposure),
         flat=flat,
         flat_variance=flat_variance,
-        saturation=instrument.saturation,
+        saturation=find_number(header, path.name, keywords.saturation),
+        bad_pixels=calibration.bad_pixels(pixels.shape),
         flat_limit=work.settings.calibs.flat_limit,
     )
+    if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
+        planes = _without_cosmic_rays(planes, noise)
     product = inherit_header(header)
     _describe(product, work, masters, gain=gain, noise=noise, noise_source=noise_source)
     return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
 
 
-def _dark_scale(work: Work, path: Path, dark: Master | None, exposure: float) -> float:
-    """Return by what a dark is multiplied: the ratio of exposure times, or 1 when the bias is still in it."""
-    if dark is None:
-        return 1.0
-    place = work.layout.relative(dark.path)
-    if dark.exposure is None or dark.exposure <= 0:
-        raise SetupError(f"{place}: the master dark has no EXPTIME. Write its exposure time (s) into its header.")
-    if not dark.contains_bias:
-        return exposure / dark.exposure
-    if abs(exposure - dark.exposure) > DARK_EXPOSURE_TOLERANCE * dark.exposure:
-        raise SetupError(
-            f"{place}: the master dark contains the bias (DARKBIAS = T), so it cannot be scaled from {dark.exposure:g} "
-            f"s to the {exposure:g} s of {path.name}. Put a dark of that exposure there, or one without the bias."
-        )
-    return 1.0
+def _without_cosmic_rays(planes: Planes, noise: float) -> Planes:
+    try:
+        return flag_cosmic_rays(planes, read_noise=noise)
+    except ValueError as error:
+        raise SetupError(f'[filters.(name)] cosmic_rays = "astroscrappy": {error}') from error
 
 
 def _describe(

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import shutil
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import GroupError, SetupError
 from nightdesk.io.atomic import locked, read_json
-from nightdesk.io.inventory import common_shape, name_collisions, select_frames, take_inventory
-from nightdesk.io.layout import Layout
+from nightdesk.io.inventory import name_collisions, select_frames, take_inventory
+from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.master import find_masters
 from nightdesk.manifest import write_inputs
 
 if TYPE_CHECKING:
     from nightdesk.group import Group
+    from nightdesk.manifest import Inputs
     from nightdesk.settings import Settings
 
 
@@ -38,24 +41,27 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     GroupError
         If no raw of the group is on disk.
     SetupError
-        If header values share a name, a master is missing, the filter has no settings, or the notebook's folder
-        holds another night.
+        If header values share a name, a master is missing, the filter has no settings, the disk is too full, or the
+        notebook's folder holds another night.
     """
     layout = Layout(settings, group)
-    _, raws = take_inventory(settings).of_group(group)
+    inventory = take_inventory(settings)
+    _, raws = inventory.of_group(group)
     if not raws:
         raise GroupError(
             f"{group.key}: no science frame of this target, filter and night is on disk. Check the names and the "
             "night, or put the raws back."
         )
     _refuse_another_night(settings, layout)
-    selection = select_frames(raws)
+    selection = select_frames(raws, any_exposure=settings.combine.scale != "none")
+    biases = inventory.bias_pair(group.night, selection.frames.values())
     with locked(layout.lock, shared=True):
-        inputs = write_inputs(layout, run_id, raws, selection, common_shape(selection.frames.values()))
+        inputs = write_inputs(layout, run_id, raws, selection, biases)
     if collisions := name_collisions(raws):
         raise SetupError(f"{group.key}: {' '.join(collisions)}")
     settings.filter_of(group)
     find_masters(settings, layout, inputs.binning)
+    _require_space(settings, layout, inputs)
     size = settings.batch.frames_per_task
     return [list(inputs.frames[start : start + size]) for start in range(0, len(inputs.frames), size)]
 
@@ -67,4 +73,21 @@ def _refuse_another_night(settings: Settings, layout: Layout) -> None:
         raise SetupError(
             f"{layout.relative(layout.folder)} holds {other}, and the notebook profile keeps one night of a target and "
             f"filter. Move that folder away, or use the profile standard, before reducing {layout.group.key}."
+        )
+
+
+def _require_space(settings: Settings, layout: Layout, inputs: Inputs) -> None:
+    """Refuse to begin what would fill the disk: an estimate, with products that are there already not counted."""
+    number_bytes = 8 if settings.depth == "float64" else 4
+    planes = 2 * number_bytes if settings.profile == "notebook" else 3 * number_bytes + 2
+    pixels = math.prod(inputs.shape) if inputs.shape else 0
+    steps = (POST_ISR, EXTINCTION, SHIFTED)
+    missing = sum(not layout.product(step, name).exists() for step in steps for name in inputs.frames)
+    needed = pixels * planes * (missing + 1)
+    free = shutil.disk_usage(layout.folder).free
+    if needed > free:
+        raise SetupError(
+            f"{layout.group.key}: its products need about {needed / 1e9:.1f} GB, and {layout.relative(layout.folder)} "
+            f'has {free / 1e9:.1f} GB free. Make room, or let Nightdesk do so by [products] keep = "stack", then clear '
+            "this run."
         )

@@ -18,7 +18,7 @@ from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.master import Masters, find_masters, hash_masters
 from nightdesk.io.sidecar import Positions, read_sidecar
 from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
-from nightdesk.settings import digest
+from nightdesk.settings import Measured, digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,6 +69,12 @@ class Work:
         if self._positions is None and path is not None:
             self._positions = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.shape)
         return self._positions
+
+    @property
+    def bias_pair(self) -> tuple[str, ...]:
+        """The paths of two raw biases, where the read noise may have to be measured from them."""
+        sources = self.settings.instrument_of(self.group).keywords.read_noise
+        return self.inputs.bias_pair if any(isinstance(source, Measured) for source in sources) else ()
 
     @property
     def needs_positions(self) -> bool:
@@ -124,10 +130,13 @@ class Work:
 
     def _isr(self, name: str) -> dict[str, Any]:
         instrument = self.settings.instrument_of(self.group)
+        pair = [hash_file(self.settings.root / path) for path in self.bias_pair]
         return {
             "raw": hash_file(self.raw_path(name)),
             "masters": hash_masters(self.masters),
             "instrument": instrument.model_dump(mode="json", exclude={"match", "max_pixels", "frame_types"}),
+            "bias pair": pair,
+            "cosmic rays": self.settings.filter_of(self.group).cosmic_rays,
             "flat": [self.settings.filter_of(self.group).flat, self.settings.calibs.flat_limit],
             "depth": self.settings.depth,
         }

@@ -89,13 +89,12 @@ def _name_keyword(number: int) -> str:
 
 
 def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> None:
-    keywords = work.settings.instrument_of(work.group).keywords
-    files = [work.raw_path(name).name for name in names]
-    exposures = [find_number(one, file, keywords.exposure) or 0.0 for file, one in zip(files, headers, strict=True)]
-    header["EXPTIME"] = (sum(exposures) / len(exposures), "exposure that the pixels mean (s)")
-    header["TEXPTIME"] = (sum(exposures), "exposure of all frames (s)")
-    starts = [_start(work, file, one) for file, one in zip(files, headers, strict=True)]
-    known = [(start, seconds) for start, seconds in zip(starts, exposures, strict=True) if start is not None]
+    times = exposures(work, names, headers)
+    meant = sum(times) / len(times) if work.settings.combine.scale == "none" else times[0]
+    header["EXPTIME"] = (meant, "exposure that the pixels mean (s)")
+    header["TEXPTIME"] = (sum(times), "exposure of all frames (s)")
+    starts = [_start(work, name, one) for name, one in zip(names, headers, strict=True)]
+    known = [(start, seconds) for start, seconds in zip(starts, times, strict=True) if start is not None]
     if not known:
         return
     header["DATE-BEG"] = (_iso(min(start for start, _ in known)), "start of the first frame (UTC)")
@@ -109,8 +108,16 @@ def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: S
     header["DATE-AVG"] = (_iso(datetime.fromtimestamp(average, UTC)), "exposure-weighted middle (UTC)")
 
 
-def _start(work: Work, file: str, header: fits.Header) -> datetime | None:
+def exposures(work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> list[float]:
+    """Return each frame's exposure time in seconds, 0 where it is unknown."""
+    sources = work.settings.instrument_of(work.group).keywords.exposure
+    files = [work.raw_path(name).name for name in names]
+    return [find_number(header, file, sources) or 0.0 for file, header in zip(files, headers, strict=True)]
+
+
+def _start(work: Work, name: str, header: fits.Header) -> datetime | None:
     keywords = work.settings.instrument_of(work.group).keywords
+    file = work.raw_path(name).name
     day, clock = find_text(header, file, keywords.date), find_text(header, file, keywords.time)
     try:
         return parse_moment(day, clock) if day else None
@@ -126,9 +133,7 @@ def _add_airmass(header: fits.Header, work: Work, names: Sequence[str], headers:
     airmasses = [float(one["AIRMASS"]) for one in headers if isinstance(one.get("AIRMASS"), (int, float))]
     if len(airmasses) != len(headers):
         return
-    keywords = work.settings.instrument_of(work.group).keywords
-    files = [work.raw_path(name).name for name in names]
-    weights = [find_number(one, file, keywords.exposure) or 1.0 for file, one in zip(files, headers, strict=True)]
+    weights = [seconds or 1.0 for seconds in exposures(work, names, headers)]
     mean = sum(a * w for a, w in zip(airmasses, weights, strict=True)) / sum(weights)
     header["AIRMASS"] = (mean, "exposure-weighted mean airmass")
     header["AIRMSTRT"] = (airmasses[0], "airmass of the first frame")

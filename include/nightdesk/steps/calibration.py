@@ -1,0 +1,113 @@
+"""A group's calibration, read once for a batch: masters, flags that they bring, and the read noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from nightdesk.errors import SetupError
+from nightdesk.io.frame import read_raw
+from nightdesk.io.header import find_value, require_number
+from nightdesk.io.master import Master, read_master
+from nightdesk.science.flag import BAD_PIXEL
+from nightdesk.science.flat import normalise_flat
+from nightdesk.science.read_noise import measure_read_noise
+from nightdesk.settings import Measured
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from nightdesk.steps.recipe import Work
+
+DARK_EXPOSURE_TOLERANCE = 0.01
+
+
+def size_words(shape: tuple[int, ...]) -> str:
+    """Return a shape as a person says it: width x height."""
+    return " x ".join(str(axis) for axis in reversed(shape))
+
+
+@dataclass
+class Calibration:
+    """The group's masters, read when the first frame needs them and checked against it."""
+
+    work: Work
+    _read: dict[str, Master] | None = None
+    _flat: tuple[NDArray[Any], NDArray[Any] | None] | None = None
+    _noise: float | None = None
+
+    def masters(self, shape: tuple[int, ...]) -> dict[str, Master]:
+        """Return the masters by role; `SetupError` when one has another shape than the frames."""
+        if self._read is None:
+            self._read = {role: read_master(path) for role, path in self.work.masters.by_role.items()}
+        for role, master in self._read.items():
+            if master.data.shape != shape:
+                raise SetupError(
+                    f"{self.work.layout.relative(master.path)}: the master {role} is {size_words(master.data.shape)} "
+                    f"pixels, the frames are {size_words(shape)}. Put one of that size there, then clear this run."
+                )
+        return self._read
+
+    def flat(self, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Return the flat, normalised to a median of 1, and its variance; None and None when there is none."""
+        master = self.masters(shape).get("flat")
+        if master is None:
+            return None, None
+        if self._flat is None:
+            try:
+                flat, variance, _ = normalise_flat(master.data, master.variance)
+            except ValueError as error:
+                raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
+            self._flat = (flat, variance)
+        return self._flat
+
+    def bad_pixels(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
+        """Return where the mask file or a master's flags say that the detector is bad; None when none says anything."""
+        masters = self.masters(shape)
+        masks = [masters["bad pixels"].data != 0] if "bad pixels" in masters else []
+        masks += [(master.flags & BAD_PIXEL) != 0 for master in masters.values() if master.flags is not None]
+        bad = None
+        for mask in masks:
+            bad = mask if bad is None else bad | mask
+        return bad
+
+    def read_noise(self, path: Path, header: fits.Header, gain: float) -> tuple[float, str]:
+        """Return a frame's read noise in electrons, and where it stood or was measured.
+
+        Raises
+        ------
+        FrameError
+            If no source gives it.
+        """
+        sources = self.work.settings.instrument_of(self.work.group).keywords.read_noise
+        split = next((place for place, source in enumerate(sources) if isinstance(source, Measured)), len(sources))
+        if find_value(header, path.name, sources[:split]) is None and self.work.bias_pair:
+            return self._measured() * gain, "bias pair"
+        return require_number(header, path.name, sources, what="read noise, e-", setting="read_noise", least=0)
+
+    def _measured(self) -> float:
+        if self._noise is None:
+            instrument = self.work.settings.instrument_of(self.work.group)
+            one, other = (read_raw(self.work.settings.root / path, instrument)[0] for path in self.work.bias_pair)
+            self._noise = measure_read_noise(one, other)
+        return self._noise
+
+
+def dark_scale(work: Work, path: Path, dark: Master | None, exposure: float) -> float:
+    """Return by what a dark is multiplied: the ratio of exposure times, or 1 when the bias is still in it."""
+    if dark is None:
+        return 1.0
+    place = work.layout.relative(dark.path)
+    if dark.exposure is None or dark.exposure <= 0:
+        raise SetupError(f"{place}: the master dark has no EXPTIME. Write its exposure time (s) into its header.")
+    if not dark.contains_bias:
+        return exposure / dark.exposure
+    if abs(exposure - dark.exposure) > DARK_EXPOSURE_TOLERANCE * dark.exposure:
+        raise SetupError(
+            f"{place}: the master dark contains the bias (DARKBIAS = T), so it cannot be scaled from {dark.exposure:g} "
+            f"s to the {exposure:g} s of {path.name}. Put a dark of that exposure there, or one without the bias."
+        )
+    return 1.0
