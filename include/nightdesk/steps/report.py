@@ -13,6 +13,7 @@ from nightdesk.io.raw import folder_night
 from nightdesk.io.rejection import night_of_raw, write_rejections
 from nightdesk.manifest import SCHEMA, read_manifest
 from nightdesk.readiness import differs, out_of_date
+from nightdesk.steps import tidy
 
 if TYPE_CHECKING:
     from datetime import date
@@ -26,7 +27,7 @@ CALIBRATION = ("bias", "dark", "flat")
 
 
 def run(settings: Settings, night: date) -> str:
-    """Write a night's report as JSON, and beside it as text to read.
+    """Write a night's report as JSON, and beside it as text to read; then tidy what is older than the settings keep.
 
     Parameters
     ----------
@@ -56,6 +57,7 @@ def run(settings: Settings, night: date) -> str:
     path = report_path(settings, night)
     write_json(path, report)
     write_bytes(path.with_suffix(".txt"), _as_text(report).encode())
+    tidy.run(settings)
     return path.relative_to(settings.root).as_posix()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,10 @@ from nightdesk.io.frame import read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import EXTINCTION, Layout
 from nightdesk.manifest import SCHEMA, FileState
+from nightdesk.quality import Quality, grade_stack
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import read_names
+from nightdesk.steps.tidy import remove_intermediate
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -36,6 +38,7 @@ class _Outcome:
     state: str
     reason: str
     fates: dict[str, tuple[str, str]] = field(default_factory=dict)
+    quality: Quality | None = None
 
     @property
     def red(self) -> bool:
@@ -84,6 +87,8 @@ def run(
     else:
         outcome = _judge(work, states, failed_steps or {})
         _write(settings, layout, work, outcome, run_id)
+    if outcome.state == "done" and settings.products.keep == "stack":
+        remove_intermediate(layout.folder)
     if outcome.red:
         raise GroupError(f"{group.key} is {outcome.state}: {outcome.reason}")
     return f"{group.key} is {outcome.state}: {outcome.reason}"
@@ -109,11 +114,13 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
         return _Outcome("waiting", f"it waits for positions in {_sidecar_place(work)}. {sentence}".strip(), fates)
     if not used:
         return _Outcome("failed", f"{_failed_reason(failed_steps)} {sentence or 'there is no stack.'}".strip(), fates)
+    quality = grade_stack(work.settings, fits.getheader(work.layout.stack))
     if lost:
-        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {sentence}", fates)
+        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {sentence}", fates, quality)
     left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
-    return _Outcome("done", f"{len(used)} frames are in the stack{others}.", fates)
+    graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
+    return _Outcome("done", f"{len(used)} frames are in the stack{others}.{graded}", fates, quality)
 
 
 def _sidecar_place(work: Work) -> str:
@@ -160,6 +167,7 @@ def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outc
             "group": {"key": group.key, **group.params},
             "state": outcome.state,
             "reason": outcome.reason,
+            "quality": asdict(outcome.quality) if outcome.quality else None,
             "stack": layout.relative(layout.stack) if outcome.state in ("done", "partial") else None,
             "raws": _raws(work, outcome) if work else [],
             "inputs": _other_inputs(work) if work else [],
