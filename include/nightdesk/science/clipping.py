@@ -48,15 +48,14 @@ def reject_outliers(
     -----
     The scatter of a few values says little about their noise: a clip at three standard deviations of
     the values themselves can never trigger for ten values or fewer. The prediction does not depend on
-    the outlier: it is the lower middle variance of the pixel, shared out by the frames' sky noise.
+    the outlier: it is made from the lower middle variance of the pixel and the noise of the frames' skies.
 
     Where every value is too far from the median, half of them are contaminated, and the median lies in
     the gap. Whatever falls on a detector adds light, so the values around the lower of the two middle
     ones are kept if `level` is known; without it a star in changing seeing looks the same, and all stay.
     """
     lower, upper = middle_values(values, used)
-    typical, _ = middle_values(variances, used)
-    allowed = clip_sigma * np.sqrt(share_variance(typical, sigmas, used))
+    allowed = clip_sigma * np.sqrt(_predict_variances(variances, used, sigmas))
     if level is not None:
         allowed = allowed + tolerance * np.maximum(lower - level, 0.0)
     rejected = used & (np.abs(values - 0.5 * (lower + upper)) > allowed)
@@ -69,3 +68,15 @@ def reject_outliers(
             from_lower = np.abs(values[:, emptied] - lower[emptied])
             rejected[:, emptied] = used[:, emptied] & (from_lower > allowed[:, emptied])
     return rejected
+
+
+def _predict_variances(variances: Cube, used: NDArray[np.bool_], sigmas: NDArray[np.float64]) -> Cube:
+    """Predict each frame's variance from the lower middle one of the pixel, which no outlier has raised."""
+    if np.ptp(sigmas) == 0:
+        lower, _ = middle_values(variances, used)
+        return np.broadcast_to(lower, used.shape)
+    count = np.count_nonzero(used, axis=0)
+    order = np.argsort(np.where(used, variances, np.inf), axis=0, kind="stable")
+    middle = np.take_along_axis(order, np.maximum(count - 1, 0)[None] // 2, axis=0)
+    typical = np.take_along_axis(variances, middle, axis=0)[0]
+    return share_variance(typical, sigmas[middle[0]] ** 2, sigmas)

@@ -274,7 +274,7 @@ def _weights(n: int, sigmas: NDArray[np.float64], weights: ArrayLike | None) -> 
     if weights is None:
         if not (sigmas > 0).all():
             raise ValueError("Without weights the sigma of each frame must be above 0.")
-        return 1.0 / sigmas**2
+        return np.asarray((sigmas.min() / sigmas) ** 2)
     given = _per_frame(weights, n, "weight")
     if not (np.isfinite(given).all() and (given > 0).all()):
         raise ValueError("The weight of each frame must be a number above 0.")

@@ -27,7 +27,7 @@ def measure_read_noise(first: ArrayLike, second: ArrayLike) -> float:
     Notes
     -----
     The difference of two biases has no structure left but noise: its robust scatter over
-    :math:`\sqrt 2`. Rounding to whole ADU is part of it, as it is part of every raw frame.
+    :math:`\sqrt 2`. Rounding to whole ADU does not add to it.
 
     Examples
     --------

@@ -10,41 +10,37 @@ Cube = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
-def share_variance(mean_variance: Image, sigmas: NDArray[np.float64], used: Mask) -> Cube:
-    r"""Share a pixel's mean variance out among the frames, by the noise of their skies.
+def share_variance(variance: Image, sky_variance: Image, sigmas: NDArray[np.float64]) -> Cube:
+    r"""Tell from one variance of a pixel what each frame's variance is there, by the noise of its sky.
 
     Parameters
     ----------
-    mean_variance : ndarray, shape (ny, nx)
-        Mean variance of the values in use, in electrons squared.
+    variance : ndarray, shape (ny, nx)
+        Variance of the pixel in some frame, or its mean over frames, in electrons squared.
+    sky_variance : ndarray, shape (ny, nx)
+        Variance of the sky in that frame, or its mean over those frames, in electrons squared.
     sigmas : ndarray, shape (n,)
         Noise of the sky in each frame, in electrons.
-    used : ndarray of bool, shape (n, ny, nx)
-        Which values count.
 
     Returns
     -------
     ndarray, shape (n, ny, nx)
-        Variance of each value, in electrons squared; over those in use their mean is `mean_variance`.
+        Predicted variance of the pixel in each frame, in electrons squared.
 
     Notes
     -----
-    A variance that was estimated from the pixel's own count is low where the count is low. Such figures
-    must not decide between frames; their mean over the frames may stand for the pixel. What a pixel has
-    above the sky is starlight :math:`s`, the same in each frame, so that
+    A variance that was estimated from a pixel's own count is low where the count is low. Such figures
+    must not decide between frames. What a pixel has above the sky is starlight :math:`s`, the same in
+    each frame, so that
 
     .. math::
 
-        v_i = \overline{V} \, \frac{\sigma_i^2 + s}{\overline{\sigma^2} + s}, \qquad
-        s = \max(\overline{V} - \overline{\sigma^2}, 0)
+        v_i = V \, \frac{\sigma_i^2 + s}{V_{sky} + s}, \qquad s = \max(V - V_{sky}, 0)
     """
-    squares = (sigmas**2).reshape(-1, *[1] * mean_variance.ndim)
-    if np.ptp(sigmas) == 0:
-        return np.broadcast_to(mean_variance, used.shape)
-    sky = _mean(np.broadcast_to(squares, used.shape), used)
-    starlight = np.maximum(mean_variance - sky, 0.0)
-    total = sky + starlight
-    return mean_variance * (squares + starlight) / np.where(total > 0, total, 1.0)
+    squares = (sigmas**2).reshape(-1, *[1] * variance.ndim)
+    starlight = np.maximum(variance - sky_variance, 0.0)
+    total = sky_variance + starlight
+    return np.asarray(variance * (squares + starlight) / np.where(total > 0, total, 1.0))
 
 
 def median_variance(
@@ -147,7 +143,8 @@ def _median_noise(independent: Cube, used: Mask, count: NDArray[np.intp], sigmas
     mean = _mean(independent, used)
     if np.ptp(sigmas) == 0:
         return mean
-    each = share_variance(mean, sigmas, used)
+    squares = (sigmas**2).reshape(-1, *[1] * mean.ndim)
+    each = share_variance(mean, _mean(np.broadcast_to(squares, used.shape), used), sigmas)
     exponents = np.array([unequal_noise_exponent(max(n, 1)) for n in range(len(used) + 1)])
     power = exponents[count] / 2
     noisy = used & (each > 0)
