@@ -10,7 +10,7 @@ from nightdesk.errors import FrameError
 from nightdesk.settings import FromName, Given, Measured
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
     from typing import Any
 
     from astropy.io import fits
@@ -18,7 +18,29 @@ if TYPE_CHECKING:
     from nightdesk.settings import Source
 
 
-def find_value(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> tuple[Any, str] | None:
+def card_value(header: fits.Header, keyword: str) -> Any:
+    """Return a card's value; None when there is no such card, its own text when that is no FITS value.
+
+    Cameras write cards such as ``EXPTIME = 3,2E-05``, at which astropy raises. One file must not stop the look at all.
+    """
+    from astropy.io import fits
+
+    try:
+        return header.get(keyword)
+    except fits.VerifyError:
+        return header.cards[keyword].image.partition("=")[2].partition("/")[0].strip()
+
+
+def complete_header(primary: fits.Header, image: fits.Header) -> fits.Header:
+    """Return the header of an image that is not in the primary HDU, completed by the primary's."""
+    merged = primary.copy()
+    for keyword in image:
+        if keyword not in ("COMMENT", "HISTORY", ""):
+            merged[keyword] = card_value(image, keyword)
+    return merged
+
+
+def find_value(header: fits.Header, file_name: str, sources: Iterable[Source]) -> tuple[Any, str] | None:
     """Return the first value that the sources give, and where it stood; blank texts count as missing."""
     for source in sources:
         if isinstance(source, Given):
@@ -29,7 +51,7 @@ def find_value(header: Mapping[str, Any], file_name: str, sources: Iterable[Sour
             continue
         if isinstance(source, Measured):
             continue  # not from this file
-        value = header.get(source)
+        value = card_value(header, source)
         if value is not None and not (isinstance(value, str) and not value.strip()) and not _is_undefined(value):
             return value, source
     return None
@@ -39,13 +61,13 @@ def _is_undefined(value: object) -> bool:
     return type(value).__name__ == "Undefined"  # a card without a value, as astropy reads it
 
 
-def find_text(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> str | None:
+def find_text(header: fits.Header, file_name: str, sources: Iterable[Source]) -> str | None:
     """Return a value as text without blanks at its ends, or None."""
     found = find_value(header, file_name, sources)
     return None if found is None else str(found[0]).strip()
 
 
-def find_number(header: Mapping[str, Any], file_name: str, sources: Iterable[Source]) -> float | None:
+def find_number(header: fits.Header, file_name: str, sources: Iterable[Source]) -> float | None:
     """Return a value as a finite number, or None when there is none or it is not one."""
     found = find_value(header, file_name, sources)
     return None if found is None else _as_number(found[0])
@@ -62,7 +84,7 @@ def _as_number(value: Any) -> float | None:
 
 
 def require_number(
-    header: Mapping[str, Any],
+    header: fits.Header,
     file_name: str,
     sources: tuple[Source, ...],
     *,
@@ -93,6 +115,18 @@ def require_number(
         bound = f"at least {least:g}" if least is not None else f"above {above:g}"
         raise FrameError(f"{file_name}: {origin} = {value!r} cannot be the {what}, which is {bound}. Mend the header.")
     return number, origin
+
+
+def mend_cards(header: fits.Header) -> None:
+    """Turn each value that is no FITS value (``3,2E-05``, a text without its closing quote) into the text it is."""
+    from astropy.io import fits
+
+    for card in header.cards:
+        try:
+            _ = card.value
+        except fits.VerifyError:
+            card.verify("silentfix")
+            card.value = str(card.value).strip("' ")
 
 
 _STRUCTURE = re.compile(

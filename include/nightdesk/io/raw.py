@@ -6,6 +6,7 @@ import gzip
 import os
 import re
 import warnings
+import zlib
 from dataclasses import asdict, dataclass
 from datetime import date
 from fnmatch import fnmatchcase
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.group import clean_name, resolve_alias
-from nightdesk.io.header import find_number, find_text
+from nightdesk.io.header import card_value, complete_header, find_number, find_text, mend_cards
 from nightdesk.night import night_of, parse_moment
 
 if TYPE_CHECKING:
@@ -125,9 +126,9 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
         headers, missing = _walk_file(
             path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values())
         )
+        header, shape = image_header(headers)
     except NotFitsError as error:
         return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
-    header, shape = image_header(headers)
     return _sort(settings, path, header, shape, {**base, "missing": missing})
 
 
@@ -144,7 +145,9 @@ def _walk_file(path: Path, size: int, *, most_bytes: int) -> tuple[list[fits.Hea
         try:
             with gzip.open(path) as stream:
                 return walk(stream, None, most_bytes=most_bytes)
-        except (EOFError, gzip.BadGzipFile, OSError) as error:
+        except (EOFError, zlib.error, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise  # the disk's trouble, not the file's
             raise NotFitsError(f"it is not a whole gzip file ({error}); copy it again", final=False) from error
     with path.open("rb") as stream:
         return walk(stream, size)
@@ -222,11 +225,15 @@ def _next_header(
         if end:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                header = fits.Header.fromstring(text.decode("latin-1"))
+                header = fits.Header.fromstring(_NOT_PRINTABLE.sub(b"?", text).decode("ascii"))
+                mend_cards(header)
             return header, position + len(text)
         if len(block) < BLOCK:
             return fits.Header(), None
     raise NotFitsError(f"its header has no END in {LONGEST_HEADER_BLOCKS} blocks", final=True)
+
+
+_NOT_PRINTABLE = re.compile(rb"[^ -~]")  # astropy reads these as a question mark, too
 
 
 def _end_of_header(block: bytes) -> bool:
@@ -405,9 +412,12 @@ def _when(settings: Settings, path: Path, header: fits.Header, instrument: Instr
         return "", "", f"its header has no {keyword}, so its night is unknown"
     try:
         moment = parse_moment(day, clock)
-    except (ValueError, OverflowError) as error:
+        night = night_of(moment, settings.site.zone)
+    except OverflowError:
+        return "", "", f"its {keyword} = {day!r} is outside the calendar"
+    except ValueError as error:
         return "", "", f"its {keyword} cannot be read: {error}"
-    return night_of(moment, settings.site.zone).isoformat(), moment.isoformat(), ""
+    return night.isoformat(), moment.isoformat(), ""
 
 
 def _binning(header: fits.Header, file_name: str, instrument: Instrument) -> str:
