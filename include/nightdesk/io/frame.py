@@ -133,7 +133,7 @@ def _holds_image(hdu: Any) -> bool:
 def _check_size(path: Path, hdu: Any, instrument: Instrument) -> None:
     axes = tuple(hdu.shape)
     if len(axes) != 2 or not all(axes):
-        kind = "a colour image" if len(axes) == 3 and 3 in axes else "not two-dimensional"
+        kind = "empty" if not all(axes) else "a colour image" if len(axes) == 3 and 3 in axes else "not two-dimensional"
         raise FrameError(f"{path.name}: its image has the axes {axes} (slowest first), which is {kind}. Remove it.")
     pixels = axes[0] * axes[1]
     if pixels > instrument.max_pixels:

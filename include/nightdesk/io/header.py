@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
@@ -18,28 +19,6 @@ if TYPE_CHECKING:
     from nightdesk.settings import Source
 
 
-def card_value(header: fits.Header, keyword: str) -> Any:
-    """Return a card's value; None when there is no such card, its own text when that is no FITS value.
-
-    Cameras write cards such as ``EXPTIME = 3,2E-05``, at which astropy raises. One file must not stop the look at all.
-    """
-    from astropy.io import fits
-
-    try:
-        return header.get(keyword)
-    except fits.VerifyError:
-        return header.cards[keyword].image.partition("=")[2].partition("/")[0].strip()
-
-
-def complete_header(primary: fits.Header, image: fits.Header) -> fits.Header:
-    """Return the header of an image that is not in the primary HDU, completed by the primary's."""
-    merged = primary.copy()
-    for keyword in image:
-        if keyword not in ("COMMENT", "HISTORY", ""):
-            merged[keyword] = card_value(image, keyword)
-    return merged
-
-
 def find_value(header: fits.Header, file_name: str, sources: Iterable[Source]) -> tuple[Any, str] | None:
     """Return the first value that the sources give, and where it stood; blank texts count as missing."""
     for source in sources:
@@ -51,7 +30,7 @@ def find_value(header: fits.Header, file_name: str, sources: Iterable[Source]) -
             continue
         if isinstance(source, Measured):
             continue  # not from this file
-        value = card_value(header, source)
+        value = header.get(source)
         if value is not None and not (isinstance(value, str) and not value.strip()) and not _is_undefined(value):
             return value, source
     return None
@@ -141,6 +120,15 @@ def inherit_header(raw: fits.Header) -> fits.Header:
     from astropy.io import fits
 
     kept = fits.Header()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a card that is long, or HIERARCH, is no trouble
+        _keep_cards(raw, kept)
+    return kept
+
+
+def _keep_cards(raw: fits.Header, kept: fits.Header) -> None:
+    from astropy.io import fits
+
     for card in raw.cards:
         try:
             if _STRUCTURE.match(card.keyword):
@@ -153,7 +141,6 @@ def inherit_header(raw: fits.Header) -> fits.Header:
             kept.add_history(f"Nightdesk left out the unreadable card {_printable(card.rawkeyword)}.")
             continue
         kept.append(clean, end=True)
-    return kept
 
 
 def _printable(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.group import clean_name, resolve_alias
-from nightdesk.io.header import card_value, complete_header, find_number, find_text, mend_cards
+from nightdesk.io.header import find_number, find_text, mend_cards
 from nightdesk.night import night_of, parse_moment
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BLOCK = 2880
 LONGEST_HEADER_BLOCKS = 2000
 MOST_HDUS = 1000
+MOST_AXES = 999
 
 
 @dataclass(frozen=True)
@@ -252,7 +253,7 @@ def _skip(stream: BinaryIO | gzip.GzipFile, length: int, padded: int) -> bool:
 
 def data_length(header: fits.Header) -> int:
     """Return how many bytes of data a header announces (FITS standard 4.0, equations 1 and 2)."""
-    axes = [_count(header, f"NAXIS{axis}") for axis in range(1, _count(header, "NAXIS") + 1)]
+    axes = _axes(header, "NAXIS")
     if not axes:
         return 0
     if axes[0] == 0 and header.get("GROUPS") is True:
@@ -282,8 +283,14 @@ def is_image(header: fits.Header) -> bool:
 def image_shape(header: fits.Header) -> tuple[int, ...]:
     """Return an image's shape as numpy has it, slowest axis first."""
     prefix = "ZNAXIS" if header.get("ZIMAGE") is True else "NAXIS"
+    return tuple(reversed(_axes(header, prefix)))
+
+
+def _axes(header: fits.Header, prefix: str) -> list[int]:
     count = _count(header, prefix)
-    return tuple(_count(header, f"{prefix}{axis}") for axis in range(count, 0, -1))
+    if count > MOST_AXES:
+        raise NotFitsError(f"{prefix} = {count}, where FITS allows {MOST_AXES} axes at most", final=True)
+    return [_count(header, f"{prefix}{axis}") for axis in range(1, count + 1)]
 
 
 def image_header(headers: list[fits.Header]) -> tuple[fits.Header, tuple[int, ...]]:

@@ -69,7 +69,7 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> dict[str, Any
     with locked(work.layout.lock, shared=True):
         chosen, left_out = _choose(work, names)
         if not chosen:
-            reasons = " ".join(f"{name}: {reason}." for name, reason in sorted(left_out.items()))
+            reasons = " ".join(f"{name}: {reason.rstrip('.')}." for name, reason in sorted(left_out.items()))
             raise GroupError(f"{group.key}: there is no frame to combine. {reasons}")
         if read_recipe(work.layout.stack) != work.stack_recipe(chosen):
             frame, extra, chosen = (_notebook_stack if work.notebook else _standard_stack)(work, chosen)
