@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 NIGHT_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 
 _ISO_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})$")
 _OLD_DATE = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{2})$")
-_CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2}):(\d{1,2})(\.\d*)?$")
+_CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?(?:Z|([+-])(\d{2}):?(\d{2}))?$")
 
 
 def night_of(moment: datetime, zone: tzinfo) -> date:
@@ -24,9 +25,10 @@ def noon_of(night: date, zone: tzinfo) -> datetime:
 
 def parse_night(text: str) -> date:
     """Return the night named by `text` (``2026-11-21``), or raise `ValueError`."""
-    if not re.match(NIGHT_PATTERN, text):
-        raise ValueError(f"{text!r} is not a night; write it as 2026-11-21, the local date of its evening")
-    return date.fromisoformat(text)
+    with suppress(ValueError):
+        if re.match(NIGHT_PATTERN, text):
+            return date.fromisoformat(text)
+    raise ValueError(f"{text!r} is not a night; write it as 2026-11-21, the local date of its evening")
 
 
 def parse_moment(day: str, clock: str | None = None) -> datetime:
@@ -40,32 +42,28 @@ def parse_moment(day: str, clock: str | None = None) -> datetime:
     ValueError
         If the date cannot be read, or it has no time and no `clock` supplies one.
     """
-    day = day.strip()
-    head, separator, tail = day.partition("T" if "T" in day else " ")
-    calendar = _calendar_date(head)
-    if separator:
-        moment = datetime.fromisoformat(f"{calendar.isoformat()}T{tail.strip()}")
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    if clock is None:
+    head, _, tail = day.strip().partition("T" if "T" in day else " ")
+    midnight = datetime.combine(_calendar_date(head), time(0), tzinfo=UTC)
+    if not (tail or clock):
         raise ValueError(f"{day!r} has no time of day")
-    return datetime.combine(calendar, time(0), tzinfo=UTC) + _since_midnight(clock)
+    return midnight + _since_midnight((tail or clock or "").strip())
 
 
 def _calendar_date(text: str) -> date:
-    if match := _ISO_DATE.match(text):
-        year, month, day = (int(part) for part in match.groups())
-        return date(year, month, day)
-    if match := _OLD_DATE.match(text):
-        day, month, year = (int(part) for part in match.groups())
-        return date(1900 + year, month, day)  # the FITS standard: two-digit years are of the last century
+    with suppress(ValueError):
+        if match := _ISO_DATE.match(text):
+            year, month, day = (int(part) for part in match.groups())
+            return date(year, month, day)
+        if match := _OLD_DATE.match(text):
+            day, month, year = (int(part) for part in match.groups())
+            return date(1900 + year, month, day)  # the FITS standard: two-digit years are of the last century
     raise ValueError(f"{text!r} is not a date (2026-11-21 or 21/11/97)")
 
 
 def _since_midnight(clock: str) -> timedelta:
-    match = _CLOCK.match(clock.strip())
-    if not match:
+    match = _CLOCK.match(clock)
+    hours, minutes, seconds = (float(part or 0) for part in match.groups()[:3]) if match else (24.0, 0.0, 0.0)
+    if match is None or hours > 23 or minutes > 59 or seconds >= 61:  # a minute may end in a leap second
         raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")
-    hours, minutes, seconds = (int(part) for part in match.groups()[:3])
-    if hours > 23 or minutes > 59 or seconds > 60:
-        raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds + float(match[4] or 0))
+    ahead = timedelta(hours=int(match[5] or 0), minutes=int(match[6] or 0))
+    return timedelta(hours=hours, minutes=minutes, seconds=seconds) + (ahead if match[4] == "-" else -ahead)
