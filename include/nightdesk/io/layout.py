@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nightdesk.io.atomic import read_json
+
 if TYPE_CHECKING:
     from datetime import date
     from pathlib import Path
@@ -43,23 +45,40 @@ class Layout:
         return self.folder / COMBINED / "combined.png"
 
     @property
+    def owner(self) -> str | None:
+        """The key of the group whose products the folder holds; None when it holds none."""
+        values = read_json(self.folder / COMBINED / "inputs.json")
+        return str(values.get("group")) if isinstance(values, dict) else None
+
+    @property
+    def ledger(self) -> Path:
+        """Where it is written down what became of the group: beside the stack.
+
+        In the notebook profile the folder may be another night's; what is said of this one must not replace that.
+        """
+        place = self.folder / COMBINED
+        if self.settings.profile == "notebook" and self.owner not in (None, self.group.key):
+            return place / "refused" / self.group.night.isoformat()
+        return place
+
+    @property
     def manifest(self) -> Path:
         """What became of the group."""
-        return self.folder / COMBINED / "manifest.json"
+        return self.ledger / "manifest.json"
 
     @property
     def inputs(self) -> Path:
         """What the group's last run set out with."""
-        return self.folder / COMBINED / "inputs.json"
+        return self.ledger / "inputs.json"
 
     @property
     def lock(self) -> Path:
         """The group's lock."""
-        return self.folder / COMBINED / ".lock"
+        return self.ledger / ".lock"
 
     def failure(self, name: str) -> Path:
         """Why a frame was lost."""
-        return self.folder / COMBINED / "lost" / f"{name}.json"
+        return self.ledger / "lost" / f"{name}.json"
 
     def relative(self, path: Path) -> str:
         """A path as products and manifests name it: below the data root, with slashes."""

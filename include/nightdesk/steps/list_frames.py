@@ -7,7 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import GroupError, SetupError
-from nightdesk.io.atomic import locked, read_json
+from nightdesk.io.atomic import locked
 from nightdesk.io.inventory import name_collisions, select_frames, take_inventory
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.master import find_masters
@@ -46,17 +46,19 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     """
     layout = Layout(settings, group)
     inventory = take_inventory(settings)
-    _, raws = inventory.of_group(group)
+    known, raws = inventory.of_group(group)
     if not raws:
         raise GroupError(
             f"{group.key}: no science frame of this target, filter and night is on disk. Check the names and the "
             "night, or put the raws back."
         )
-    _refuse_another_night(settings, layout)
+    if known != group:
+        raise SetupError(f"{group.key}: its raws spell it {known.key}. Start it by that name.")
     selection = select_frames(raws, any_exposure=settings.combine.scale != "none")
     biases = inventory.bias_pair(group.night, selection.frames.values())
     with locked(layout.lock, shared=True):
         inputs = write_inputs(layout, run_id, raws, selection, biases)
+    _refuse_another_night(layout)
     if collisions := name_collisions(raws):
         raise SetupError(f"{group.key}: {' '.join(collisions)}")
     settings.filter_of(group)
@@ -66,13 +68,12 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     return [list(inputs.frames[start : start + size]) for start in range(0, len(inputs.frames), size)]
 
 
-def _refuse_another_night(settings: Settings, layout: Layout) -> None:
-    values = read_json(layout.inputs)
-    other = values.get("group") if isinstance(values, dict) else None
-    if settings.profile == "notebook" and other not in (None, layout.group.key):
+def _refuse_another_night(layout: Layout) -> None:
+    if layout.owner != layout.group.key:
         raise SetupError(
-            f"{layout.relative(layout.folder)} holds {other}, and the notebook profile keeps one night of a target and "
-            f"filter. Move that folder away, or use the profile standard, before reducing {layout.group.key}."
+            f"{layout.relative(layout.folder)} holds {layout.owner}, and the notebook profile keeps one night of a "
+            "target and filter. Move postISR, extinction, shifted and combined away from there, or use the profile "
+            f"standard, before reducing {layout.group.key}."
         )
 
 
