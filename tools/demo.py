@@ -43,13 +43,14 @@ readout_seconds = 1
 rescan_seconds = 5
 """
 TARGETS = ("NGC5949", "M51")
-FILTERS = ("R", "H")
+# A group is ready 1.5 of its longest exposures after the last frame, so these are short for a real night.
+EXPOSURES = {"R": 8.0, "H": 16.0}
 SIZE = (512, 512)
-EXPOSURE_SECONDS = 4.0
 FRAMES = 3
 WRITE_SECONDS = 1.5
 PATIENCE_SECONDS = 240
 POLL_SECONDS = 0.5
+MANY_LOGS = 3
 
 
 class DemoError(Exception):
@@ -107,9 +108,9 @@ class Airflow:
         return [error["stack_trace"] for error in self.get("importErrors").get("import_errors", [])]
 
     def failed_logs(self, group: Group) -> list[Path]:
-        """Return the logs of a run's failed squares."""
-        found = self.get(f"{_run_path(group)}/taskInstances?state=failed").get("task_instances", [])
-        return [self._log(instance) for instance in found]
+        """Return the logs of the first squares of a run that failed, or are tried again."""
+        failed = f"{_run_path(group)}/taskInstances?state=failed&state=up_for_retry&order_by=start_date"
+        return [self._log(instance) for instance in self.get(failed).get("task_instances", [])[:MANY_LOGS]]
 
     def _log(self, instance: dict[str, Any]) -> Path:
         folder = self.home / "logs" / f"dag_id={instance['dag_id']}" / f"run_id={instance['dag_run_id']}"
@@ -184,17 +185,17 @@ def prepare(folder: Path) -> Night:
     simulation = simulate(
         folder / "camera",
         targets=TARGETS,
-        filters=FILTERS,
+        filters=tuple(EXPOSURES),
         nights=(night,),
         frames=FRAMES + 1,
         size=SIZE,
-        exposure=EXPOSURE_SECONDS,
+        exposure=EXPOSURES,
         zone=settings.site.timezone,
     )
     groups = tuple(
         Group.from_params(settings, target=target, filter_name=filter_name, night=night)
         for target in TARGETS
-        for filter_name in FILTERS
+        for filter_name in EXPOSURES
     )
     return Night(settings, simulation, groups)
 

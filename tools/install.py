@@ -69,9 +69,7 @@ def install(requirements: Path) -> None:
     try:
         install_with_uv(requirements)
     except subprocess.CalledProcessError:
-        print(
-            "uv could not install the packages; trying pip, which takes longer.", file=sys.stderr, flush=True
-        )
+        print("uv could not install the packages; trying pip, which takes longer.", file=sys.stderr, flush=True)
         install_with_pip(requirements)
     run([sys.executable, "-m", "compileall", "-q", "include", "plugins"])
 
