@@ -17,17 +17,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
     ValidationError,
     field_validator,
-    model_validator,
 )
 
 from nightdesk.errors import SetupError
-from nightdesk.group import clean_name
+from nightdesk.explain import explain
+from nightdesk.group import clean_name, colliding
 
 if TYPE_CHECKING:
     from nightdesk.group import Group
@@ -37,7 +38,25 @@ DATA_VARIABLE = "NIGHTDESK_DATA"
 
 
 class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
+
+
+def _must_make_name(text: str) -> str:
+    try:
+        clean_name(text)
+    except ValueError as error:
+        raise ValueError(f"a name: {error}") from error
+    return text
+
+
+def _must_be_name(text: str) -> str:
+    if clean_name(_must_make_name(text)) != text:
+        raise ValueError(f"a name of ASCII letters, digits, '.', '+', '-' and '_', such as {clean_name(text)!r}")
+    return text
+
+
+Spelling = Annotated[str, AfterValidator(_must_make_name)]
+Name = Annotated[str, AfterValidator(_must_be_name)]
 
 
 class Given(_Table):
@@ -62,13 +81,16 @@ Source = str | Given | FromName | Measured
 
 
 def _as_sources(value: Any) -> tuple[Source, ...]:
-    return tuple(_as_source(item) for item in (value if isinstance(value, (list, tuple)) else [value]))
+    items = value if isinstance(value, (list, tuple)) else [value]
+    if not items:
+        raise ValueError("at least one header keyword or value")
+    return tuple(_as_source(item) for item in items)
 
 
 def _as_source(item: Any) -> Source:
     if isinstance(item, (Given, FromName, Measured)) or (isinstance(item, str) and item.strip()):
         return item
-    if isinstance(item, (int, float)):
+    if isinstance(item, (int, float)) and not isinstance(item, bool):
         return Given(value=item)
     if isinstance(item, dict) and item.keys() == {"value"} and isinstance(item["value"], (str, int, float)):
         return Given(value=item["value"])
@@ -202,15 +224,8 @@ class Ignore(_Table):
 class Aliases(_Table):
     """Other spellings of targets and filters: ``"Filter 2" = "R"``."""
 
-    targets: dict[str, str] = {}
-    filters: dict[str, str] = {}
-
-    @field_validator("targets", "filters")
-    @classmethod
-    def _must_be_names(cls, table: dict[str, str]) -> dict[str, str]:
-        for spelling in table.values():
-            clean_name(spelling)
-        return table
+    targets: dict[str, Spelling] = {}
+    filters: dict[str, Spelling] = {}
 
 
 class Calibs(_Table):
@@ -315,27 +330,27 @@ class Settings(_Table):
     watch: Watch = Watch()
     archive: Archive = Archive()
     batch: Batch = Batch()
-    filters: dict[str, Filter] = {"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)}
-    instruments: dict[str, Instrument] = {"pt5m": Instrument()}
+    filters: dict[Name, Filter] = {"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)}
+    instruments: dict[Name, Instrument] = {"pt5m": Instrument()}
 
     @field_validator("filters", "instruments")
     @classmethod
-    def _must_have_names(cls, table: dict[str, Any]) -> dict[str, Any]:
-        for name in table:
-            if clean_name(name) != name:
-                raise ValueError(f"names of ASCII letters, digits, '.', '+', '-' and '_' (write {clean_name(name)!r})")
+    def _must_differ(cls, table: dict[str, Any]) -> dict[str, Any]:
+        for first, second in colliding(table):
+            raise ValueError(f"names that differ by more than case, as {first} and {second} do not")
         return table
 
-    @model_validator(mode="after")
-    def _must_tell_instruments_apart(self) -> Settings:
-        if not self.instruments:
+    @field_validator("instruments")
+    @classmethod
+    def _must_tell_apart(cls, instruments: dict[str, Instrument]) -> dict[str, Instrument]:
+        if not instruments:
             raise ValueError("at least one instrument")
-        silent = [name for name, instrument in self.instruments.items() if not instrument.match]
-        if len(self.instruments) > 1 and silent:
+        silent = [name for name, instrument in instruments.items() if not instrument.match]
+        if len(instruments) > 1 and silent:
             raise ValueError(
                 f"a table match = {{KEYWORD = 'pattern'}} for each of several instruments; {silent[0]} has none"
             )
-        return self
+        return instruments
 
     @property
     def root(self) -> Path:
@@ -415,9 +430,10 @@ def load_settings(path: Path | None = None) -> Settings:
     except tomllib.TOMLDecodeError as error:
         raise SetupError(f"{path}: not TOML: {error}.") from error
     except ValidationError as error:
-        raise SetupError(_explain(path, text, error)) from error
-    root = Path(os.environ.get(DATA_VARIABLE) or path.resolve().parent / settings.data.root).expanduser().resolve()
-    return settings.model_copy(update={"data": Data(root=root)})
+        raise SetupError(explain(path, text, error, Settings)) from error
+    elsewhere = os.environ.get(DATA_VARIABLE)
+    root = Path(elsewhere) if elsewhere else path.resolve().parent / settings.data.root.expanduser()
+    return settings.model_copy(update={"data": Data(root=root.expanduser().resolve())})
 
 
 def _read(path: Path) -> str:
@@ -426,67 +442,5 @@ def _read(path: Path) -> str:
     except OSError as error:
         raise SetupError(f"{path}: the configuration cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise SetupError(
-            f"{path}: the configuration is not UTF-8 text: {error.reason} at byte {error.start}."
-        ) from error
-
-
-_EXPECTED = {
-    "extra_forbidden": "no such key",
-    "missing": "a value, which is missing",
-}
-
-
-def _explain(path: Path, text: str, error: ValidationError) -> str:
-    problems = []
-    seen: set[str] = set()
-    for detail in error.errors():
-        location = tuple(str(part) for part in detail["loc"])
-        line, key = _find_key(text, location)
-        if key in seen:
-            continue  # a value that may be of several kinds fails once for each
-        seen.add(key)
-        expected = _EXPECTED.get(detail["type"], detail["msg"].removeprefix("Value error, "))
-        given = "" if detail["type"] in ("missing", "value_error") and not location else f", not {detail['input']!r}"
-        where = f"{path}, line {line}" if line else str(path)
-        if detail["type"] == "extra_forbidden":
-            problems.append(f"{where}: {key}: there is no such key; see the table in the README.")
-        else:
-            problems.append(f"{where}: {key or 'file'}: expected {_lower(expected)}{given}.")
-    return " ".join(problems)
-
-
-def _lower(text: str) -> str:
-    text = text.removeprefix("Input should be ")
-    return text[:1].lower() + text[1:]
-
-
-_TABLE_LINE = re.compile(r"^\s*\[\s*([^\[\]]+?)\s*\]\s*(#.*)?$")
-_KEY_LINE = re.compile(
-    r"""^\s*((?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*')(?:\s*\.\s*(?:[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'))*)\s*="""
-)
-_KEY_PART = re.compile(r"""[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'""")
-
-
-def _find_key(text: str, location: tuple[str, ...]) -> tuple[int | None, str]:
-    """Return the line of the longest beginning of `location` that stands in the TOML text, and that beginning."""
-    best: tuple[int | None, tuple[str, ...]] = (None, ())
-    table: tuple[str, ...] = ()
-    for number, line in enumerate(text.splitlines(), start=1):
-        if match := _TABLE_LINE.match(line):
-            table = _key_parts(match[1])
-            here = table
-        elif match := _KEY_LINE.match(line):
-            here = table + _key_parts(match[1])
-        else:
-            continue
-        if location[: len(here)] == here and len(here) > len(best[1]):
-            best = (number, here)
-    if best[0] is None:
-        return None, ".".join(location)
-    remainder = [part for part in location[len(best[1]) :] if re.fullmatch(r"[a-z_]+", part)][:1]
-    return best[0], ".".join([*best[1], *remainder])
-
-
-def _key_parts(text: str) -> tuple[str, ...]:
-    return tuple(part.strip("\"'") for part in _KEY_PART.findall(text))
+        line = error.object[: error.start].count(b"\n") + 1
+        raise SetupError(f"{path}, line {line}: the configuration is not UTF-8 text. Save it as UTF-8.") from error
