@@ -44,7 +44,7 @@ rescan_seconds = 5
 """
 TARGETS = ("NGC5949", "M51")
 # A group is ready 1.5 of its longest exposures after the last frame, so these are short for a real night.
-EXPOSURES = {"R": 8.0, "H": 16.0}
+EXPOSURES = {"R": 6.0, "H": 12.0}
 SIZE = (512, 512)
 FRAMES = 3
 WRITE_SECONDS = 1.5
