@@ -279,7 +279,7 @@ def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
 def _provenance_hdu(work: Work, frames: list[_Aligned]) -> fits.BinTableHDU:
     rows = [("science", work.raw_path(frame.name), frame.zero) for frame in frames]
     rows += [(f"master {role}", path, 0.0) for role, path in work.masters.by_role.items()]
-    if (sidecar := work.layout.sidecar) is not None:
+    if work.positions is not None and (sidecar := work.layout.sidecar) is not None:
         rows.append(("sidecar", sidecar, 0.0))
     columns = [
         fits.Column("ROLE", _text_format(role for role, _, _ in rows), array=[role for role, _, _ in rows]),

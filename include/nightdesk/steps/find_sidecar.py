@@ -32,19 +32,19 @@ def run(settings: Settings, group: Group) -> str:
     Raises
     ------
     Waiting
-        If there are several frames and no sidecar, naming the file to write and how it begins.
+        If there are several frames and no sidecar, or one that has only other nights' rows, naming the file to write
+        and how it begins.
     SetupError
-        If the sidecar is wrong, naming the line, or has no row of this group.
+        If the sidecar is wrong, naming the line, or the night's own has no row of this group.
     """
     work = Work.open(settings, group)
     path = work.layout.sidecar
-    if path is None:
+    state = FileState.of(work.layout, path) if path else None
+    positions = work.positions
+    if path is None or state is None or positions is None:
         if not work.needs_positions:
             return "A single frame needs no positions."
         raise Waiting(_request(work))
-    state = FileState.of(work.layout, path)
-    positions = work.positions
-    assert positions is not None  # the sidecar is there
     place = work.layout.relative(path)
     if not positions.rows:
         if not work.needs_positions:

@@ -64,10 +64,12 @@ class Work:
 
     @property
     def positions(self) -> Positions | None:
-        """The sidecar's rows for this group; None when no sidecar is there."""
+        """The sidecar's rows for this group; None when no sidecar is there, or it is other nights' alone."""
         path = self.layout.sidecar
         if self._positions is None and path is not None:
-            self._positions = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.shape)
+            found = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.shape)
+            if found.rows or path == self.layout.sidecars[0]:
+                self._positions = found
         return self._positions
 
     @property
