@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from astropy.io import fits
 
-from nightdesk.errors import FrameError
+from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.layout import EXTINCTION
 from nightdesk.science.shift import footprint, whole_pixels
@@ -31,7 +32,7 @@ _WCS_PREFIXES = (
     "PV2_",
 )
 _WCS_KEYWORDS = ("WCSAXES", "RADESYS", "RADECSYS", "EQUINOX", "LONPOLE", "LATPOLE", "WCSNAME")
-_SIP_PREFIXES = ("A_", "B_", "AP_", "BP_")
+_DISTORTION = re.compile(r"^[AB]P?_(ORDER|DMAX|\d+_\d+)$")
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ class Grid:
         origin = (0, 0)
         if not work.notebook and len(shape) == 2 and shifts:
             whole = [(int(dx), int(dy)) for dx, dy in shifts.values()]
-            shape, origin = footprint([(shape[0], shape[1])] * len(whole), whole, work.settings.combine.footprint)
+            try:
+                shape, origin = footprint([(shape[0], shape[1])] * len(whole), whole, work.settings.combine.footprint)
+            except ValueError as error:
+                raise SetupError(f"{work.group.key}: [combine] footprint: {error}") from error
         name, recipe = (None, None) if work.notebook else _wcs_source(work)
         return cls(shape, origin, shifts, work.notebook, name, recipe)
 
@@ -105,16 +109,11 @@ def place_wcs(header: fits.Header, source: fits.Header, *, shift: tuple[int, int
             header.append((card.keyword, card.value, card.comment), end=True)
     for axis in (0, 1):
         moved = shift[axis] - origin[axis]
-        if f"CRPIX{axis + 1}" in header:
-            header[f"CRPIX{axis + 1}"] += moved
+        for keyword in [keyword for keyword in header if re.fullmatch(f"CRPIX{axis + 1}[A-Z]?", keyword)]:
+            header[keyword] += moved
         if moved and f"LTV{axis + 1}" in header:
             header[f"LTV{axis + 1}"] += moved
 
 
 def _is_wcs(keyword: str) -> bool:
-    return keyword in _WCS_KEYWORDS or keyword.startswith(_WCS_PREFIXES) or _is_sip(keyword)
-
-
-def _is_sip(keyword: str) -> bool:
-    head, _, order = keyword.rpartition("_")
-    return f"{head.split('_')[0]}_" in _SIP_PREFIXES and order.isdigit()
+    return keyword in _WCS_KEYWORDS or keyword.startswith(_WCS_PREFIXES) or bool(_DISTORTION.match(keyword))
