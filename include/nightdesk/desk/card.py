@@ -1,0 +1,207 @@
+"""What is known of an image at a glance: its figures as JSON and a small picture, made when it is."""
+
+from __future__ import annotations
+
+import io
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from nightdesk.desk.coding import Coding
+from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card, stack_thumbnail, stack_tiles
+from nightdesk.desk.pyramid import Pyramid, blank, halve, write_pyramid
+from nightdesk.io.atomic import read_json, write_bytes, write_json
+from nightdesk.io.frame import RECIPE, Frame
+from nightdesk.io.header import find_number, find_text
+from nightdesk.night import parse_moment
+from nightdesk.science.image_quality import ImageQuality, measure_image
+from nightdesk.science.picture import render
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from nightdesk.group import Group
+    from nightdesk.io.layout import Layout
+    from nightdesk.settings import Settings
+
+SCHEMA: Final = 1
+THUMBNAIL: Final = 240
+MOST_POSITIONS: Final = 80
+PERCENTILES: Final = (0.5, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.5, 99.9)
+
+
+@dataclass(frozen=True)
+class Taken:
+    """When, how long and through how much air an image was taken, as far as its header tells."""
+
+    exposure: float
+    airmass: float | None
+    moment: str
+
+    @classmethod
+    def of_frame(cls, settings: Settings, group: Group, file_name: str, header: fits.Header) -> Taken:
+        """Return what a frame's header tells."""
+        keywords = settings.instrument_of(group).keywords
+        day = find_text(header, file_name, keywords.date)
+        try:
+            moment = parse_moment(day, find_text(header, file_name, keywords.time)).isoformat() if day else ""
+        except ValueError:
+            moment = ""
+        return cls(
+            find_number(header, file_name, keywords.exposure) or 0.0,
+            find_number(header, file_name, keywords.airmass),
+            moment,
+        )
+
+    @classmethod
+    def of_stack(cls, header: fits.Header) -> Taken:
+        """Return what a stack's header tells; the exposure is the one that its pixels mean."""
+        exposure, airmass = header.get("EXPTIME"), header.get("AIRMASS")
+        return cls(
+            float(exposure) if isinstance(exposure, (int, float)) else 0.0,
+            float(airmass) if isinstance(airmass, (int, float)) else None,
+            str(header.get("DATE-BEG", "")),
+        )
+
+
+def write_frame_card(layout: Layout, name: str, frame: Frame, *, file_name: str) -> None:
+    """Measure a frame and write its figures and its small picture; at once when that is done already."""
+    recipe = str(frame.header.get(RECIPE, ""))
+    path = frame_card(layout, name)
+    if is_of(path, recipe) and frame_thumbnail(layout, name).exists():
+        return
+    taken = Taken.of_frame(layout.settings, layout.group, file_name, frame.header)
+    values = blank(frame.data, frame.flags)
+    figures = _figures(layout, frame, values, taken)
+    write_thumbnail(frame_thumbnail(layout, name), _small(values))
+    write_json(path, {"schema": SCHEMA, "recipe": recipe, "name": name} | figures)
+
+
+def write_stack_card(layout: Layout, stack: Frame) -> None:
+    """Measure a stack and write its figures, its small picture and its tiles; at once when that is done already."""
+    recipe = str(stack.header.get(RECIPE, ""))
+    tiles = Pyramid.open(stack_tiles(layout))
+    whole = tiles is not None and tiles.recipe == recipe and stack_thumbnail(layout).exists()
+    if whole and is_of(stack_card(layout), recipe):
+        return
+    values = blank(stack.data, stack.flags)
+    figures = _figures(layout, stack, values, Taken.of_stack(stack.header))
+    coding = Coding.of(figures["sky"] or 0.0, figures["noise"] or 0.0)
+    levels = write_pyramid(stack_tiles(layout), stack.data, stack.flags, coding, recipe)
+    write_thumbnail(stack_thumbnail(layout), _small(levels[-1]))
+    card = {"schema": SCHEMA, "recipe": recipe} | figures | {"pixel_scale": pixel_scale(stack.header)}
+    write_json(stack_card(layout), card)
+
+
+def is_of(path: Path, recipe: str) -> bool:
+    """Tell whether a card was made of the product of this recipe."""
+    values = read_json(path)
+    return isinstance(values, dict) and values.get("schema") == SCHEMA and values.get("recipe") == recipe
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """Return a card's figures; empty when there is none."""
+    values = read_json(path)
+    return values if isinstance(values, dict) and values.get("schema") == SCHEMA else {}
+
+
+def pixel_scale(header: fits.Header) -> float | None:
+    """Return the size of a pixel in arcseconds, if the header has a linear celestial WCS."""
+    if "CTYPE1" not in header:
+        return None
+    try:
+        if "CD1_1" in header:
+            matrix = [float(header.get(f"CD{i}_{j}", 0.0)) for i in (1, 2) for j in (1, 2)]
+            area = abs(matrix[0] * matrix[3] - matrix[1] * matrix[2])
+        else:
+            area = abs(float(header["CDELT1"]) * float(header["CDELT2"]))
+    except (KeyError, TypeError, ValueError):
+        return None
+    return 3600.0 * math.sqrt(area) if area > 0 else None
+
+
+def _figures(layout: Layout, frame: Frame, values: NDArray[np.float32], taken: Taken) -> dict[str, Any]:
+    limits = layout.settings.quality.of_filter(layout.group.filter_name)
+    try:
+        quality: ImageQuality | None = measure_image(
+            frame.data, frame.flags, exposure=taken.exposure, zero_point=limits.zero_point
+        )
+    except ValueError:
+        quality = None  # it has no sky: there is nothing to measure, which is itself told
+    coding = Coding.of(quality.sky, quality.noise) if quality else Coding.guess(values[::16, ::16])
+    return {
+        "shape": list(frame.data.shape),
+        "exposure": taken.exposure,
+        "airmass": taken.airmass,
+        "moment": taken.moment,
+        "fwhm": _number(quality and quality.fwhm),
+        "ellipticity": _number(quality and quality.ellipticity),
+        "sky": _number(quality and quality.sky),
+        "noise": _number(quality and quality.noise),
+        "depth": _number(quality and quality.depth),
+        "zero_point": limits.zero_point,
+        "stars": len(quality.stars) if quality else 0,
+        "positions": _positions(quality),
+    } | _contrast(values, coding)
+
+
+def _positions(quality: ImageQuality | None) -> list[list[float]]:
+    if quality is None:
+        return []
+    stars = quality.stars.chosen(~quality.stars.saturated)
+    columns = (stars.x, stars.y, stars.flux)
+    return [[round(float(value), 2) for value in row] for row in zip(*columns, strict=True)][:MOST_POSITIONS]
+
+
+def _contrast(values: NDArray[np.float32], coding: Coding) -> dict[str, Any]:
+    """Return how an image's values are spread: what a viewer needs for its first stretch and its histogram."""
+    numbers = np.bincount(coding.encode(values).ravel(), minlength=65536)
+    numbers[0] = 0
+    counts = np.cumsum(numbers)
+    if counts[-1] == 0:
+        return {"percentiles": {}, "zscale": None, "histogram": []}
+    found = np.searchsorted(counts, np.array(PERCENTILES) / 100.0 * counts[-1])
+    percentiles = {f"{share:g}": float(coding.decode(code)) for share, code in zip(PERCENTILES, found, strict=True)}
+    return {
+        "percentiles": percentiles,
+        "zscale": _zscale(values),
+        "histogram": numbers.reshape(-1, 64).sum(axis=1).tolist(),
+    }
+
+
+def _zscale(values: NDArray[np.float32]) -> list[float] | None:
+    from astropy.visualization import ZScaleInterval  # slow to import
+
+    step = max(1, int(math.sqrt(values.size / 100_000)))
+    sample = values[::step, ::step]
+    sample = sample[np.isfinite(sample)]
+    if not sample.size:
+        return None
+    low, high = ZScaleInterval().get_limits(sample)
+    return [float(low), float(high)]
+
+
+def _number(value: float | None) -> float | None:
+    return float(value) if value is not None and math.isfinite(value) else None
+
+
+def _small(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    while max(values.shape) > 2 * THUMBNAIL:
+        values = halve(values)
+    return values
+
+
+def write_thumbnail(path: Path, values: NDArray[np.float32]) -> None:
+    """Write a small picture of an image, y upwards."""
+    from PIL import Image
+
+    picture = Image.fromarray(render(values))
+    picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+    buffer = io.BytesIO()
+    picture.save(buffer, "jpeg", quality=85)
+    write_bytes(path, buffer.getvalue())
