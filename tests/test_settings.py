@@ -107,7 +107,10 @@ WRONG = [
     pytest.param('[archive]\nfrom = "soon"', 2, "archive.from", "a date such as 2026-11-21", id="date"),
     pytest.param("site = 3", 1, "site", "a table, not 3", id="number for a table"),
     pytest.param("[[site]]", 1, "site", "a table", id="list of tables"),
-    pytest.param('[filters.V]\nflat = "none"', 1, "filters.V.extinction", "a value, which is missing.", id="missing"),
+    pytest.param(
+        '[filters.V]\nflat = "none"', 1, "filters.V", "extinction (mag/airmass), or a wavelength", id="missing"
+    ),
+    pytest.param("[[repairs]]\nreason = 'x'", 1, "repairs.keyword", "a value, which is missing.", id="missing key"),
     pytest.param(
         '[filters.R]\nextinction = 0.1\n[filters.V]\nextinction = "x"',
         4,
@@ -263,6 +266,9 @@ def changed(**tables: Any) -> Settings:
         pytest.param(changed(sidecar={"origin": 0}), id="origin of positions"),
         pytest.param(changed(combine={"method": "mean"}), id="method"),
         pytest.param(changed(calibs={"flat_limit": 0.3}), id="flat limit"),
+        pytest.param(changed(calibs={"flat_level": "mean"}), id="flat level"),
+        pytest.param(changed(site={"latitude": 31.0, "longitude": "111:36:00 W"}), id="place"),
+        pytest.param(changed(instruments={"pt5m": {"trim": "[1:20,1:20]"}}), id="trim"),
         pytest.param(changed(products={"depth": "float64"}), id="depth"),
     ],
 )
@@ -275,7 +281,9 @@ def test_the_numbers_of_a_group_know_what_touches_them(settings: Settings) -> No
     [
         pytest.param(changed(filters={"R": {"extinction": 0.0547}, "V": {"extinction": 0.3}}), id="another filter"),
         pytest.param(changed(watch={"settle_seconds": 99}), id="watch"),
-        pytest.param(changed(site={"name": "elsewhere"}), id="site"),
+        pytest.param(changed(site={**Settings().site.model_dump(), "name": "elsewhere"}), id="name of the site"),
+        pytest.param(changed(calibs={"window": {"flat": 3}}), id="window"),
+        pytest.param(changed(masters={"minimum_bias": 9}), id="masters"),
         pytest.param(changed(data={"root": "/elsewhere"}), id="root"),
         pytest.param(changed(batch={"frames_per_task": 9}), id="batch"),
         pytest.param(changed(archive={"nights_per_day": 9}), id="archive"),

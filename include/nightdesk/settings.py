@@ -9,36 +9,41 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-)
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
+from nightdesk.angle import parse_angle
 from nightdesk.errors import SetupError
 from nightdesk.explain import explain
 from nightdesk.group import clean_name, colliding
+from nightdesk.instrument import SECTION, FrameTypes, FromName, Given, Instrument, Keywords, Measured, Source
+from nightdesk.instrument import Table as _Table
 
 if TYPE_CHECKING:
     from nightdesk.group import Group
 
+__all__ = [
+    "FrameTypes",
+    "FromName",
+    "Given",
+    "Instrument",
+    "Keywords",
+    "Measured",
+    "Settings",
+    "Source",
+    "default_settings",
+    "digest",
+    "load_settings",
+]
+
+CURVES = ("lapalma", "kpno", "ctio", "mko", "paranal", "apo", "mtham")  # of science.extinction_curve, without numpy
 CONFIG_VARIABLE = "NIGHTDESK_CONFIG"
 DATA_VARIABLE = "NIGHTDESK_DATA"
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 def _must_make_name(text: str) -> str:
@@ -59,117 +64,24 @@ Spelling = Annotated[str, AfterValidator(_must_make_name)]
 Name = Annotated[str, AfterValidator(_must_be_name)]
 
 
-class Given(_Table):
-    """A value written in the configuration, where a header has none."""
-
-    value: str | int | float
-
-
-class Measured(_Table):
-    """A value measured from the night's own raw frames: the read noise, from a pair of its biases."""
-
-    measure: Literal["bias pairs"]
-
-
-class FromName(_Table):
-    """A value taken from the file's name: the first group of a regular expression."""
-
-    file: str
-
-
-Source = str | Given | FromName | Measured
-
-
-def _as_sources(value: Any) -> tuple[Source, ...]:
-    items = value if isinstance(value, (list, tuple)) else [value]
-    if not items:
-        raise ValueError("at least one header keyword or value")
-    return tuple(_as_source(item) for item in items)
-
-
-def _as_source(item: Any) -> Source:
-    if isinstance(item, (Given, FromName, Measured)) or (isinstance(item, str) and item.strip()):
-        return item
-    if isinstance(item, (int, float)) and not isinstance(item, bool):
-        return Given(value=item)
-    if isinstance(item, dict) and item.keys() == {"value"} and isinstance(item["value"], (str, int, float)):
-        return Given(value=item["value"])
-    if isinstance(item, dict) and item.keys() == {"file"} and isinstance(item["file"], str):
-        return FromName(file=_capturing(item["file"]))
-    if item == {"measure": "bias pairs"}:
-        return Measured(measure="bias pairs")
-    raise ValueError("a header keyword, a number, {value = ...}, {file = 'regular expression'}, or a list of these")
-
-
-def _capturing(text: str) -> str:
-    try:
-        groups = re.compile(text).groups
-    except re.error as error:
-        raise ValueError(f"a regular expression ({error})") from error
-    if groups < 1:
-        raise ValueError("a regular expression with one group in parentheses, which is the value")
-    return text
-
-
-Sources = Annotated[tuple[Source, ...], BeforeValidator(_as_sources)]
-
-
-def _keywords(*names: str | float) -> Any:
-    return Field(default=tuple(name if isinstance(name, str) else Given(value=name) for name in names))
-
-
-class Keywords(_Table):
-    """Where each fact of a frame stands: header keywords to try in order, a literal, or the file's name."""
-
-    target: Sources = _keywords("OBJECT")
-    filter_name: Sources = Field(default=("FILTER",), alias="filter")
-    date: Sources = _keywords("DATE-OBS")
-    time: Sources = _keywords("UTSTART", "UTC-OBS", "TIME-OBS", "UT")
-    exposure: Sources = _keywords("EXPTIME", "EXPOSURE")
-    airmass: Sources = _keywords("AIRMASS")
-    gain: Sources = _keywords("EGAIN")
-    read_noise: Sources = _keywords("RDNOISE", "READNOIS", 7.0)
-    saturation: Sources = _keywords("SATURATE")
-    frame_type: Sources = Field(default=("IMAGETYP", "OBSTYPE", Given(value="object")))
-    binning_x: Sources = _keywords("XBINNING", 2)
-    binning_y: Sources = _keywords("YBINNING", 2)
-    readout_mode: Sources = Field(default=("READOUTM", Given(value="")))
-
-
-class FrameTypes(_Table):
-    """The words that headers use for each kind of frame; compared without case."""
-
-    science: tuple[str, ...] = ("object", "science", "light", "light frame", "target")
-    bias: tuple[str, ...] = ("bias", "zero", "bias frame")
-    dark: tuple[str, ...] = ("dark", "dark frame")
-    flat: tuple[str, ...] = (
-        "flat",
-        "flat field",
-        "flat frame",
-        "skyflat",
-        "domeflat",
-        "dome flat",
-        "sky flat",
-    )
-
-
-class Instrument(_Table):
-    """One camera: how its headers read, and what its detector can do."""
-
-    match: dict[str, str] = {}
-    keywords: Keywords = Keywords()
-    frame_types: FrameTypes = FrameTypes()
-    max_pixels: int = Field(default=120_000_000, gt=0)
-    extension: int | None = Field(default=None, ge=0)
-
-
 class Filter(_Table):
-    """One filter: its extinction, and whether its frames are flat-fielded."""
+    """One filter: its extinction, and whether its frames are flat-fielded.
 
-    extinction: float = Field(ge=0, le=5)
+    The coefficient (mag/airmass) is given, or follows from the site's curve at a wavelength (Angstrom); where the site
+    has a k_V for the night, a filter with a wavelength takes that.
+    """
+
+    extinction: float | None = Field(default=None, ge=0, le=5)
+    wavelength: float | None = Field(default=None, ge=3000, le=11000)
     extinction_sigma: float = Field(default=0.03, ge=0)
     flat: Literal["required", "none"] = "required"
     cosmic_rays: Literal["stack", "astroscrappy"] = "stack"
+
+    @model_validator(mode="after")
+    def _must_tell_the_extinction(self) -> Filter:
+        if self.extinction is None and self.wavelength is None:
+            raise ValueError("extinction (mag/airmass), or a wavelength (Angstrom) on the site's curve")
+        return self
 
 
 class Data(_Table):
@@ -178,11 +90,23 @@ class Data(_Table):
     root: Path = Path("data")
 
 
+Angle = Annotated[float, BeforeValidator(parse_angle)]
+
+
 class Site(_Table):
-    """The observatory's place; its zone decides which night a frame belongs to."""
+    """The observatory's place; its zone decides which night a frame belongs to.
+
+    Latitude and longitude (degrees or sexagesimal) are for airmasses that no header has; `k_v` are extinctions measured
+    in V, by night.
+    """
 
     name: str = "La Palma"
     timezone: str = "Atlantic/Canary"
+    latitude: Angle | None = Field(default=None, ge=-90, le=90)
+    longitude: Angle | None = Field(default=None, ge=-360, le=360)
+    longitude_positive: Literal["east", "west"] = "east"
+    extinction_curve: str | None = None
+    k_v: dict[date, Annotated[float, Field(ge=0, le=5)]] = Field(default={})
 
     @field_validator("timezone")
     @classmethod
@@ -191,10 +115,27 @@ class Site(_Table):
             raise ValueError("an IANA time zone such as Atlantic/Canary or Australia/Sydney")
         return name
 
+    @field_validator("extinction_curve")
+    @classmethod
+    def _must_be_a_curve(cls, name: str | None) -> str | None:
+        if name is not None and name not in CURVES:
+            raise ValueError(f"one of the curves {', '.join(CURVES)}")
+        return name
+
     @property
     def zone(self) -> ZoneInfo:
         """The site's time zone."""
         return ZoneInfo(self.timezone)
+
+    @property
+    def east_longitude(self) -> float | None:
+        """Longitude in degrees, positive to the east."""
+        if self.longitude is None:
+            return None
+        return -self.longitude if self.longitude_positive == "west" else self.longitude
+
+
+LA_PALMA = Site(latitude=28.7606, longitude=-17.8792, extinction_curve="lapalma")
 
 
 class Files(_Table):
@@ -224,18 +165,31 @@ class Ignore(_Table):
 class Aliases(_Table):
     """Other spellings of targets and filters: ``"Filter 2" = "R"``."""
 
-    targets: dict[str, Spelling] = {}
-    filters: dict[str, Spelling] = {}
+    targets: dict[str, Spelling] = Field(default={})
+    filters: dict[str, Spelling] = Field(default={})
+
+
+class Window(_Table):
+    """How far from its night a master may be, in days; the night's own comes first, then the nearest."""
+
+    bias: int = Field(default=30, ge=0)
+    dark: int = Field(default=30, ge=0)
+    flat: int = Field(default=30, ge=0)
+    bad_pixels: int = Field(default=365, ge=0)
 
 
 class Calibs(_Table):
-    """The masters' file names, and what a flat must be to be divided by."""
+    """The masters' file names, which of them fit a frame, and how a flat is scaled and divided by."""
 
     bias: str = "bias{binning}.fits"
     flat: str = "{filter}flatnorm{binning}.fits"
     dark: str = "dark{binning}.fits"
     bad_pixels: str = "badpixels{binning}.fits"
+    window: Window = Window()
+    temperature_tolerance: float = Field(default=2.0, ge=0)
     flat_limit: float = Field(default=0.2, ge=0, lt=1)
+    flat_level: Literal["median", "mean"] = "median"
+    flat_region: str | None = Field(default=None, pattern=SECTION.pattern)
 
     @field_validator("bias", "flat", "dark", "bad_pixels")
     @classmethod
@@ -247,6 +201,49 @@ class Calibs(_Table):
         if "/" in name or name.startswith("."):
             raise ValueError("a file name without a folder")
         return pattern
+
+
+class Masters(_Table):
+    """How masters are made of a night's raw calibration frames, and which frames are no good for it.
+
+    `flat_levels` are ADU above the bias; the tolerances say how far a frame may be from the last good master: ADU of
+    a bias, ADU per second of a dark, a part of the light of a flat.
+    """
+
+    minimum_bias: int = Field(default=5, ge=1)
+    minimum_dark: int = Field(default=3, ge=1)
+    minimum_flat: int = Field(default=3, ge=1)
+    clip_sigma: float = Field(default=4.0, gt=0)
+    flat_levels: tuple[float, float] = (2000.0, 55000.0)
+    bias_tolerance: float = Field(default=20.0, gt=0)
+    dark_tolerance: float = Field(default=1.0, gt=0)
+    flat_tolerance: float = Field(default=0.05, gt=0)
+    bad_ratio: float = Field(default=0.5, gt=0)
+
+    @field_validator("flat_levels")
+    @classmethod
+    def _must_rise(cls, levels: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= levels[0] < levels[1]:
+            raise ValueError("two levels in ADU, the lower first, such as [2000.0, 55000.0]")
+        return levels
+
+
+class Repair(_Table):
+    """A header value put right in memory: the raw stays as it is, the product says so."""
+
+    night: date | None = None
+    files: str | None = None
+    instrument: str | None = None
+    keyword: str = Field(min_length=1, max_length=8, pattern=r"^[A-Za-z0-9_\-]+$")
+    value: bool | int | float | str
+    reason: str = Field(min_length=1)
+    who: str = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _must_name_its_frames(self) -> Repair:
+        if self.night is None and self.files is None:
+            raise ValueError("night = 2026-11-21 or files = 'r07430*', or both: which frames to repair")
+        return self
 
 
 class Sidecar(_Table):
@@ -276,17 +273,70 @@ class Products(_Table):
     keep: Literal["all", "stack"] | Annotated[int, Field(ge=1)] = "all"
 
 
+def _must_rise(steps: tuple[float, ...]) -> tuple[float, ...]:
+    if list(steps) != sorted(set(steps)):
+        raise ValueError("numbers that rise, the limits to yellow, orange and red, such as [4, 6, 8]")
+    return steps
+
+
+def _must_fall(steps: tuple[float, ...]) -> tuple[float, ...]:
+    if list(steps) != sorted(set(steps), reverse=True):
+        raise ValueError("numbers that fall, the limits to yellow, orange and red, such as [20, 10, 3]")
+    return steps
+
+
+Rising = Annotated[tuple[float, ...], Field(min_length=1, max_length=3), AfterValidator(_must_rise)]
+Falling = Annotated[tuple[float, ...], Field(min_length=1, max_length=3), AfterValidator(_must_fall)]
+
+
+class Limits(_Table):
+    """Beyond which figures an image in a filter is yellow, orange, red; None: it is not judged by that figure.
+
+    `fwhm` is in pixels, `sky` in e-/s a pixel, `depth` in magnitudes on the scale of `zero_point`, the magnitude of
+    one electron per second.
+    """
+
+    fwhm: Rising | None = None
+    ellipticity: Rising | None = (0.2, 0.35, 0.5)
+    sky: Rising | None = None
+    stars: Falling | None = None
+    depth: Falling | None = None
+    zero_point: float = 0.0
+
+
 class Quality(_Table):
-    """Between which figures a stack is good; beyond them its quality is orange."""
+    """Between which figures a stack is good; `filters` says more for each filter."""
 
     noise_ratio: tuple[float, float] = (0.9, 1.1)
+    filters: dict[Name, Limits] = Field(default={})
 
     @field_validator("noise_ratio")
     @classmethod
-    def _must_rise(cls, limits: tuple[float, float]) -> tuple[float, float]:
+    def _must_enclose(cls, limits: tuple[float, float]) -> tuple[float, float]:
         if not 0 <= limits[0] < limits[1]:
             raise ValueError("two numbers, the lower first, such as [0.9, 1.1]")
         return limits
+
+    def of_filter(self, filter_name: str) -> Limits:
+        """Return the limits of a filter."""
+        wanted = filter_name.casefold()
+        return next((limits for name, limits in self.filters.items() if name.casefold() == wanted), Limits())
+
+
+class Notify(_Table):
+    """Who is told of a night, and of a group that failed, and by which of Airflow's connections.
+
+    `mail_to` is sent the night's report through `mail_connection` (SMTP); `webhook_connection` (HTTP) is posted a short
+    text as JSON, under the key that the receiver reads. Neither: nobody is told.
+    """
+
+    mail_to: tuple[str, ...] = ()
+    mail_from: str | None = None
+    mail_connection: str = "smtp_default"
+    webhook_connection: str | None = None
+    webhook_path: str = ""
+    webhook_key: str = "text"
+    failures: bool = True
 
 
 class Watch(_Table):
@@ -318,20 +368,23 @@ class Settings(_Table):
 
     profile: Literal["standard", "notebook"] = "standard"
     data: Data = Data()
-    site: Site = Site()
+    site: Site = LA_PALMA
     files: Files = Files()
     ignore: Ignore = Ignore()
     aliases: Aliases = Aliases()
     calibs: Calibs = Calibs()
+    masters: Masters = Masters()
+    repairs: tuple[Repair, ...] = ()
     sidecar: Sidecar = Sidecar()
     combine: Combine = Combine()
     products: Products = Products()
     quality: Quality = Quality()
+    notify: Notify = Notify()
     watch: Watch = Watch()
     archive: Archive = Archive()
     batch: Batch = Batch()
-    filters: dict[Name, Filter] = {"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)}
-    instruments: dict[Name, Instrument] = {"pt5m": Instrument()}
+    filters: dict[Name, Filter] = Field(default={"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)})
+    instruments: dict[Name, Instrument] = Field(default={"pt5m": Instrument()})
 
     @field_validator("filters", "instruments")
     @classmethod
@@ -393,10 +446,19 @@ class Settings(_Table):
             "profile": self.profile,
             "instrument": self.instrument_of(group).model_dump(mode="json"),
             "filter": self.filter_of(group).model_dump(mode="json"),
-            "calibs": self.calibs.model_dump(mode="json"),
+            "calibs": self.calibs.model_dump(mode="json", exclude={"window", "temperature_tolerance"}),
+            "site": self.numbers_of_site(group),
             "sidecar": self.sidecar.model_dump(mode="json"),
             "combine": self.combine.model_dump(mode="json"),
             "depth": self.depth,
+        }
+
+    def numbers_of_site(self, group: Group) -> dict[str, Any]:
+        """Return what the site has to do with a group's numbers: where it is, and its air on that night."""
+        site = self.site
+        return {
+            "place": [site.latitude, site.east_longitude],
+            "extinction": [site.extinction_curve, site.k_v.get(group.night)],
         }
 
 
