@@ -13,7 +13,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError
 from nightdesk.io.atomic import write_bytes
-from nightdesk.io.header import mend_cards
+from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.raw import is_image
 from nightdesk.science.flag import FLAG_MEANINGS
 
@@ -67,13 +67,11 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            # opened here, for astropy leaves a file open at which it fails
+            with path.open("rb") as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = _image_hdu(path, hdus, instrument)
-                header = hdus[0].header.copy()
+                header = hdu.header.copy() if hdu is hdus[0] else complete_header(hdu.header, hdus[0].header)
                 mend_cards(header)
-                if hdu is not hdus[0]:
-                    mend_cards(hdu.header)
-                    header.update({key: hdu.header[key] for key in hdu.header if key not in ("COMMENT", "HISTORY", "")})
                 pixels = hdu.data
     except FrameError:
         raise

@@ -104,8 +104,15 @@ def mend_cards(header: fits.Header) -> None:
         try:
             _ = card.value
         except fits.VerifyError:
-            card.verify("silentfix")
+            card.verify("silentfix+ignore")
             card.value = str(card.value).strip("' ")
+
+
+def complete_header(image: fits.Header, primary: fits.Header) -> fits.Header:
+    """Return the header of an image behind the primary HDU, completed by the primary's."""
+    completed = image.copy()
+    completed.extend(primary, unique=True)
+    return completed
 
 
 _STRUCTURE = re.compile(

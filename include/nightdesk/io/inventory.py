@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from nightdesk.group import Group, colliding
 from nightdesk.io.atomic import read_json, write_json
-from nightdesk.io.raw import RawFacts, list_raw_files, read_facts
+from nightdesk.io.raw import RawFacts, forbidden_facts, list_raw_files, read_facts
 from nightdesk.settings import digest
 
 if TYPE_CHECKING:
@@ -136,14 +136,16 @@ def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inven
         Sorted by path.
     """
     cache = cache or FactsCache(settings)
-    raws = []
+    raws, unreadable = [], []
     for path, size, mtime_ns in list_raw_files(settings):
         try:
             raws.append(cache.facts(path, size, mtime_ns))
         except FileNotFoundError:
             continue  # it went away while we looked
-    cache.save(raws)
-    return Inventory(settings, tuple(raws))
+        except PermissionError:
+            unreadable.append(forbidden_facts(settings, path, size=size, mtime_ns=mtime_ns))
+    cache.save(raws)  # but not those that nobody could read: giving permission leaves size and mtime as they are
+    return Inventory(settings, tuple(sorted([*raws, *unreadable], key=lambda facts: facts.path)))
 
 
 def name_collisions(raws: Iterable[RawFacts]) -> list[str]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.group import clean_name, resolve_alias
-from nightdesk.io.header import find_number, find_text, mend_cards
+from nightdesk.io.header import complete_header, find_number, find_text, mend_cards
 from nightdesk.night import night_of, parse_moment
 
 if TYPE_CHECKING:
@@ -117,9 +117,8 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
     size, mtime_ns : int
         As listed; they are part of the facts' identity.
     """
-    name = stem_of(path.name, settings.files.extensions) or path.stem
-    relative = path.relative_to(settings.root).as_posix()
-    base: dict[str, Any] = {"path": relative, "name": name, "size": size, "mtime_ns": mtime_ns}
+    base = _identity(settings, path, size, mtime_ns)
+    name = base["name"]
     if not re.fullmatch(r"[!-.0-~]([ -.0-~]*[!-.0-~])?", name) or len(name) > 200:
         reason = "its name holds characters other than printable ASCII; rename it"
         return RawFacts(**base, kind="rejected", missing=0, reason=reason)
@@ -131,6 +130,17 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
     except NotFitsError as error:
         return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
     return _sort(settings, path, header, shape, {**base, "missing": missing})
+
+
+def forbidden_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> RawFacts:
+    """Return the facts of a raw that this process may not read."""
+    reason = "it may not be read; give it read permission (chmod a+r)"
+    return RawFacts(**_identity(settings, path, size, mtime_ns), kind="rejected", missing=0, reason=reason)
+
+
+def _identity(settings: Settings, path: Path, size: int, mtime_ns: int) -> dict[str, Any]:
+    name = stem_of(path.name, settings.files.extensions) or path.stem
+    return {"path": path.relative_to(settings.root).as_posix(), "name": name, "size": size, "mtime_ns": mtime_ns}
 
 
 class NotFitsError(Exception):
@@ -196,16 +206,16 @@ def walk(
         if size is not None:
             if size < end:
                 return headers, end - size
-            position = position_after + -(-length // BLOCK) * BLOCK
+            position = position_after + _padded(length)
             stream.seek(position)
         elif most_bytes is not None and length > most_bytes:
             raise NotFitsError(
                 f"its header announces {length:,} bytes of data, more than max_pixels allows", final=True
             )
-        elif not _skip(stream, length, -(-length // BLOCK) * BLOCK):
+        elif not _skip(stream, length, _padded(length)):
             return headers, 1
         else:
-            position = position_after + -(-length // BLOCK) * BLOCK
+            position = position_after + _padded(length)
     return headers, 0
 
 
@@ -228,13 +238,17 @@ def _next_header(
                 warnings.simplefilter("ignore")
                 header = fits.Header.fromstring(_NOT_PRINTABLE.sub(b"?", text).decode("ascii"))
                 mend_cards(header)
-            return header, position + len(text)
+            return header, position + _padded(len(text))
         if len(block) < BLOCK:
             return fits.Header(), None
     raise NotFitsError(f"its header has no END in {LONGEST_HEADER_BLOCKS} blocks", final=True)
 
 
 _NOT_PRINTABLE = re.compile(rb"[^ -~]")  # astropy reads these as a question mark, too
+
+
+def _padded(length: int) -> int:
+    return -(-length // BLOCK) * BLOCK
 
 
 def _end_of_header(block: bytes) -> bool:
@@ -299,9 +313,7 @@ def image_header(headers: list[fits.Header]) -> tuple[fits.Header, tuple[int, ..
         if is_image(header):
             if header is headers[0]:
                 return header, image_shape(header)
-            merged = headers[0].copy()
-            merged.update({key: header[key] for key in header if key not in ("COMMENT", "HISTORY", "")})
-            return merged, image_shape(header)
+            return complete_header(header, headers[0]), image_shape(header)
     return headers[0], ()
 
 
@@ -435,7 +447,8 @@ def _binning(header: fits.Header, file_name: str, instrument: Instrument) -> str
 
 def folder_night(path: str) -> date | None:
     """Return the night that a raw's folder claims (``raw/<night>/...``), or None."""
-    for part in Path(path).parts[:-1]:
+    parts = Path(path).parts
+    for part in parts[1:-1] if parts[0] == "raw" else ():
         try:
             return date.fromisoformat(part)
         except ValueError:
@@ -449,8 +462,8 @@ def list_raw_files(settings: Settings) -> Iterator[tuple[Path, int, int]]:
         for path in sorted(_raw_files_below(settings, place)):
             try:
                 status = path.stat()
-            except FileNotFoundError:
-                continue  # it went away while we looked
+            except (FileNotFoundError, PermissionError):
+                continue  # it went away while we looked, or its folder is closed to us
             yield path, status.st_size, status.st_mtime_ns
 
 
