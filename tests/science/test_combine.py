@@ -117,6 +117,15 @@ def test_a_star_in_changing_seeing_is_no_outlier(values: list[float]) -> None:
         assert stack_pixel(values).rejected.item() == 2
 
 
+def test_a_bright_sky_is_no_starlight() -> None:
+    assert stack_pixel([1000.0, 1001.0, 1100.0], level=1000.0).rejected_by_frame.tolist() == [0, 0, 1]
+
+
+def test_an_outlier_does_not_raise_its_own_limit() -> None:
+    stack = stack_pixel([10.0, 11.0, 12.0, 400.0], [9.0, 9.0, 16.0, 1e4], sigmas=[3.0, 3.0, 4.0, 3.0])
+    assert stack.rejected_by_frame.tolist() == [0, 0, 0, 1]
+
+
 def test_a_hit_on_a_star_is_an_outlier_all_the_same() -> None:
     assert stack_pixel([1000.0, 1200.0, 2400.0], level=100.0).rejected_by_frame.tolist() == [0, 0, 1]
 
@@ -133,6 +142,11 @@ def test_an_excluded_value_does_not_enter(method: Method, flag: int) -> None:
 def test_the_least_bad_value_stands_in(method: Method) -> None:
     stack = stack_pixel([10.0, 20.0, 30.0], flags=[BAD_PIXEL, UNILLUMINATED, COSMIC_RAY], method=method)
     assert figures(stack) == (20.0, 9.0, BAD_PIXEL | UNILLUMINATED | COSMIC_RAY, 1)
+
+
+def test_values_that_stand_in_are_not_clipped_among_themselves() -> None:
+    stack = stack_pixel([10.0, 20.0, 900.0], flags=COSMIC_RAY)
+    assert (stack.data.item(), stack.rejected.item(), stack.coverage.item()) == (20.0, 0, 3)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -160,6 +174,17 @@ def test_frames_without_noise_have_a_stack_without_noise() -> None:
     for method in ("median", "clipped", "mean"):
         assert figures(stack_pixel([5.0, 5.0], 0.0, sigmas=[0.0, 0.0], method=method)) == (5.0, 0.0, 0, 2)
         assert figures(stack_pixel([5.0, 5.0], 0.0, sigmas=[1.0, 2.0], method=method)) == (5.0, 0.0, 0, 2)
+
+
+def test_the_median_of_a_pair_is_its_mean_also_in_noise() -> None:
+    stack = stack_pixel([10.0, 20.0], [9.0, 81.0], sigmas=[3.0, 9.0])
+    assert figures(stack) == pytest.approx((15.0, 90 / 4, 0, 2))
+
+
+def test_unequal_noise_counts_frames_at_each_pixel() -> None:
+    """Where the noisy third frame is missing, the pixel is a pair of equals."""
+    stack = stack_pixel([10.0, 11.0, 12.0], [9.0, 9.0, 81.0], sigmas=[3.0, 3.0, 9.0], flags=[0, 0, BAD_PIXEL])
+    assert figures(stack) == pytest.approx((10.5, 4.5, 0, 2))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 _NORMAL = NormalDist()
-_QUARTILE = _NORMAL.inv_cdf(0.75)
 
 
 def robust_scatter(values: ArrayLike) -> float:
@@ -36,18 +35,24 @@ def robust_scatter(values: ArrayLike) -> float:
     >>> round(robust_scatter(counts), 1)
     3.5
     """
-    steps, numbers = np.unique(np.asarray(values, dtype=np.float64), return_counts=True)
-    if len(steps) < 2:
+    flat = np.ravel(np.asarray(values, dtype=np.float64))
+    if flat.size < 2:
         return 0.0
-    edges = 0.5 * (steps[:-1] + steps[1:])
-    share_below = np.cumsum(numbers[:-1]) / numbers.sum()
-    return (_at(_QUARTILE, share_below, edges) - _at(-_QUARTILE, share_below, edges)) / (2 * _QUARTILE)
+    first, third = (_quantile(flat, share) for share in (0.25, 0.75))
+    return (third - first) / (2 * _NORMAL.inv_cdf(0.75))
 
 
-def _at(z: float, share_below: NDArray[np.float64], edges: NDArray[np.float64]) -> float:
-    """Return the value that lies `z` standard deviations from the centre."""
-    above = int(np.searchsorted(share_below, _NORMAL.cdf(z)))
-    if above in (0, len(edges)):
-        return float(edges[min(above, len(edges) - 1)])
-    around = [_NORMAL.inv_cdf(float(share)) for share in share_below[above - 1 : above + 1]]
-    return float(np.interp(z, around, edges[above - 1 : above + 1]))
+def _quantile(values: NDArray[np.float64], share: float) -> float:
+    """Return the quantile between the edges of the step in which it lies, as a normal distribution has it."""
+    rank = int(share * values.size)
+    step = float(np.partition(values, rank)[rank])
+    lower, upper = values[values < step], values[values > step]
+    if not lower.size and not upper.size:
+        return step
+    low_edge = 0.5 * (step + float(lower.max())) if lower.size else None
+    high_edge = 0.5 * (step + float(upper.min())) if upper.size else None
+    if low_edge is None or high_edge is None:
+        return float(high_edge if low_edge is None else low_edge)
+    shares = lower.size / values.size, 1 - upper.size / values.size
+    z = [_NORMAL.inv_cdf(each) for each in (share, *shares)]
+    return float(np.interp(z[0], z[1:], [low_edge, high_edge]))
