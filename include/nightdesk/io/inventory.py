@@ -136,16 +136,19 @@ def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inven
         Sorted by path.
     """
     cache = cache or FactsCache(settings)
-    raws, unreadable = [], []
+    raws, known = [], []
     for path, size, mtime_ns in list_raw_files(settings):
         try:
-            raws.append(cache.facts(path, size, mtime_ns))
+            known.append(cache.facts(path, size, mtime_ns))
         except FileNotFoundError:
             continue  # it went away while we looked
         except PermissionError:
-            unreadable.append(forbidden_facts(settings, path, size=size, mtime_ns=mtime_ns))
-    cache.save(raws)  # but not those that nobody could read: giving permission leaves size and mtime as they are
-    return Inventory(settings, tuple(sorted([*raws, *unreadable], key=lambda facts: facts.path)))
+            # not for the cache: giving permission leaves size and mtime as they are
+            raws.append(forbidden_facts(settings, path, size=size, mtime_ns=mtime_ns))
+        else:
+            raws.append(known[-1])
+    cache.save(known)
+    return Inventory(settings, tuple(raws))
 
 
 def name_collisions(raws: Iterable[RawFacts]) -> list[str]:
