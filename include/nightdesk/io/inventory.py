@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nightdesk.group import Group, colliding
+from nightdesk.group import Group, clean_name, colliding
 from nightdesk.io.atomic import read_json, write_json
 from nightdesk.io.raw import RawFacts, forbidden_facts, list_raw_files, read_facts
 from nightdesk.settings import digest
@@ -133,7 +133,7 @@ def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inven
     Returns
     -------
     Inventory
-        Sorted by path.
+        In the order of the places, sorted by path in each.
     """
     cache = cache or FactsCache(settings)
     raws, known = [], []
@@ -155,11 +155,14 @@ def name_collisions(raws: Iterable[RawFacts]) -> list[str]:
     """Return a sentence for each pair of header values that meet in one name without an alias."""
     listed = list(raws)
     sentences = []
-    for what, values in (
-        ("targets", {facts.target_text for facts in listed}),
-        ("filters", {facts.filter_text for facts in listed}),
+    for what, texts in (
+        ("targets", [(facts, facts.target_text) for facts in listed]),
+        ("filters", [(facts, facts.filter_text) for facts in listed]),
     ):
-        for first, second in colliding(values):
+        headers = {text for facts, text in texts if not facts.named_by_folder}
+        # A folder is no other value than the header's whose name it bears.
+        folders = {text for facts, text in texts if facts.named_by_folder} - {clean_name(text) for text in headers}
+        for first, second in colliding(headers | folders):
             sentences.append(
                 f"The header values {first!r} and {second!r} would share one name; if they are the same, say so in the "
                 f'configuration: [aliases.{what}] "{second}" = "{first}".'

@@ -76,6 +76,11 @@ class RawFacts:
         """The filter's name."""
         return clean_name(self.filter_text)
 
+    @property
+    def named_by_folder(self) -> bool:
+        """Whether it lies in the notebook's place, where folders are its target's and filter's names."""
+        return self.path.startswith("processed/")
+
     def to_json(self) -> dict[str, Any]:
         """Return plain values for the cache."""
         return asdict(self)
