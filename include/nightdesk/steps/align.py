@@ -81,8 +81,9 @@ def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
     header = frame.header.copy()
     if grid.wcs_name is not None:
         source = fits.getheader(work.layout.product(EXTINCTION, grid.wcs_name))
-        sx, sy = (int(shift) for shift in grid.shifts[grid.wcs_name])
-        place_wcs(header, source, shift=(sx, sy), origin=grid.origin)
+        if "CRPIX1" in source:
+            sx, sy = (int(shift) for shift in grid.shifts[grid.wcs_name])
+            place_wcs(header, source, shift=(sx, sy), origin=grid.origin)
     header["XSHIFT"] = (dx, "whole pixels the frame was moved to the right")
     header["YSHIFT"] = (dy, "whole pixels the frame was moved up")
     header.add_history(f"Align: moved by {dx} pixels in x and {dy} in y, by whole pixels; VAR is per pixel.")

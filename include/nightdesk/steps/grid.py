@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
-from nightdesk.io.frame import read_recipe
 from nightdesk.io.layout import EXTINCTION
 from nightdesk.science.shift import footprint, whole_pixels
 
@@ -88,12 +87,14 @@ def _shift(reference: Position, row: Position, *, whole: bool) -> tuple[float, f
 
 
 def _wcs_source(work: Work) -> tuple[str | None, str | None]:
-    """Return the first good frame in the sidecar's order and its recipe, if it has a WCS."""
-    for name in work.order:
-        path = work.layout.product(EXTINCTION, name)
-        if not work.is_current(EXTINCTION, name):
+    """Return the first good frame in the sidecar's order, whose WCS all carry, and its recipe."""
+    good = next((name for name in work.order if work.is_current(EXTINCTION, name)), None)
+    # None on disk: tidied away since, so that it is the first that was not lost.
+    for name in [good] if good else [name for name in work.order if not work.loss(name)]:
+        try:
+            return name, work.recipe(EXTINCTION, name)
+        except (FrameError, FileNotFoundError):
             continue
-        return (name, read_recipe(path)) if "CRPIX1" in fits.getheader(path) else (None, None)
     return None, None
 
 

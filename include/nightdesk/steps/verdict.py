@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 USED, LEFT_OUT, LOST, WAITING = "used", "left out", "lost", "waiting"
+NOT_IN_STACK = "it is not in the stack. Clear the whole run."
 STEPS = ("isr", "extinction", "align")
 
 
@@ -42,7 +43,7 @@ class _Outcome:
 
     @property
     def red(self) -> bool:
-        return self.state == "failed" or any(fate == LOST for fate, _ in self.fates.values())
+        return self.state in ("failed", "partial") or any(fate == LOST for fate, _ in self.fates.values())
 
 
 def run(
@@ -109,14 +110,19 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
         fates = dict.fromkeys(work.inputs.frames, (LOST, "the group as a whole failed"))
         return _Outcome("failed", one_line(error), fates)
     lost = {name: reason for name, (fate, reason) in fates.items() if fate == LOST}
-    sentence = " ".join(f"{name} was lost: {reason}" for name, reason in lost.items())
+    whole = _failed_reason(failed_steps)
+    # Where the group as a whole failed, that is the reason; frames are named that have one of their own.
+    sentence = " ".join(
+        f"{name} was lost: {reason}" for name, reason in lost.items() if not (whole and reason == NOT_IN_STACK)
+    )
     if not used and any(fate == WAITING for fate, _ in fates.values()):
         return _Outcome("waiting", f"it waits for positions in {_sidecar_place(work)}. {sentence}".strip(), fates)
+    troubles = f"{whole} {sentence}".strip()
     if not used:
-        return _Outcome("failed", f"{_failed_reason(failed_steps)} {sentence or 'there is no stack.'}".strip(), fates)
+        return _Outcome("failed", troubles or "there is no stack.", fates)
     quality = grade_stack(work.settings, fits.getheader(work.layout.stack))
-    if lost:
-        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {sentence}", fates, quality)
+    if lost or troubles:
+        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {troubles}", fates, quality)
     left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
     graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
@@ -155,7 +161,7 @@ def _fate(work: Work, name: str, used: Sequence[str], tasks: Mapping[str, str]) 
         return WAITING, f"it waits for its position in {_sidecar_place(work)}"
     if work.raw_state(name) is None:
         return LOST, "its raw file is gone, or stands twice with different content. Clear the whole run."
-    return LOST, "it is not in the stack. Clear the whole run."
+    return LOST, NOT_IN_STACK
 
 
 def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outcome, run_id: str) -> None:
