@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
+from collections import Counter
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING
@@ -11,10 +14,8 @@ from nightdesk.errors import SetupError
 from nightdesk.io.raw import stem_of
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
-
-    import pandas as pd
 
     from nightdesk.settings import Settings
 
@@ -72,24 +73,20 @@ def read_sidecar(settings: Settings, path: Path, *, names: Collection[str], shap
     SetupError
         Naming the file, the line and what is wrong with it.
     """
-    table = _read_table(path)
     rows: list[Position] = []
     unknown: list[str] = []
     lines: dict[str, int] = {}
-    for index, text in enumerate(table["fname"]):
-        line = index + 2
-        if text == "" and all(value == "" for value in table.iloc[index]):
-            continue
-        if text == "":
+    for line, cells in _read_lines(path):
+        if cells["fname"] == "":
             raise _wrong(path, line, "the name (fname) is blank", "Name the frame, or delete the line.")
-        name = stem_of(text, settings.files.extensions) or text
+        name = stem_of(cells["fname"], settings.files.extensions) or cells["fname"]
         if name not in names:
             unknown.append(name)
             continue
         if name in lines:
             raise _wrong(path, line, f"{name} stands already on line {lines[name]}", "Delete one of the two.")
         lines[name] = line
-        rows.append(_read_row(settings, path, table, index, name, shape))
+        rows.append(_read_position(settings, path, line, cells, name, shape))
     if rows and not any(row.use for row in rows):
         raise _wrong(path, rows[0].line, "use is 0 in this and every other row", "Leave at least one frame in.")
     return Positions(tuple(rows), tuple(unknown))
@@ -100,42 +97,43 @@ def _wrong(path: Path, line: int, what: str, advice: str) -> SetupError:
     return SetupError(f"{place}, line {line}: {what}. {advice}")
 
 
-def _read_table(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
+def _read_lines(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    """Yield each line that is not empty, by its number, as values by column."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        line = path.read_bytes()[: error.start].count(b"\n") + 1
+        line = error.object[: error.start].count(b"\n") + 1
         raise _wrong(path, line, "it is not UTF-8 text", "Save it as plain text.") from error
-    columns = [column.strip() for column in (text.splitlines() or [""])[0].split(",")]
-    missing = [column for column in ("fname", "x", "y") if column not in columns]
-    if missing:
-        advice = f"Its first line must be {HEADER_LINE}"
-        raise _wrong(path, 1, f"the column {', '.join(missing)} is missing (found: {', '.join(columns)})", advice)
-    for line, row in enumerate(text.splitlines(), start=1):
-        if row.strip() and len(row.split(",")) != len(columns):
-            what = f"it has {len(row.split(','))} values where line 1 has {len(columns)}"
+    first, *others = text.split("\n")
+    columns = _cells(path, 1, first)
+    if missing := [column for column in ("fname", "x", "y") if column not in columns]:
+        what = f"the column {', '.join(missing)} is missing (found: {', '.join(columns)})"
+        raise _wrong(path, 1, what, f"Its first line must be {HEADER_LINE}.")
+    if twice := [column for column, count in Counter(columns).items() if count > 1]:
+        raise _wrong(path, 1, f"the column {twice[0]} stands twice", "Delete one of the two.")
+    for line, row in enumerate(others, start=2):
+        values = _cells(path, line, row)
+        if not any(values):
+            continue
+        if len(values) != len(columns):
+            what = f"it has {len(values)} values where line 1 has {len(columns)}"
             raise _wrong(path, line, what, "Separate values by commas, with a point in decimals.")
-    table = pd.read_csv(
-        StringIO(text),
-        dtype=str,
-        keep_default_na=False,
-        skipinitialspace=True,
-        skip_blank_lines=False,
-        index_col=False,
-    )
-    table.columns = columns
-    return table.fillna("").map(str.strip)
+        yield line, dict(zip(columns, values, strict=True))
 
 
-def _read_row(
-    settings: Settings, path: Path, table: pd.DataFrame, index: int, name: str, shape: tuple[int, ...]
+def _cells(path: Path, line: int, text: str) -> list[str]:
+    try:
+        return [cell.strip() for cell in next(csv.reader([text], skipinitialspace=True, strict=True), [])]
+    except csv.Error as error:
+        raise _wrong(path, line, f"a quote is not closed, or not at the end ({error})", "Delete the quotes.") from error
+
+
+def _read_position(
+    settings: Settings, path: Path, line: int, cells: dict[str, str], name: str, shape: tuple[int, ...]
 ) -> Position:
-    line = index + 2
     position = {}
     for axis, column in ((-1, "x"), (-2, "y")):
-        text = table[column].iloc[index]
+        text = cells[column]
         if text == "":
             raise _wrong(path, line, f"{column} of {name} is blank", "Enter the star's position.")
         value = _as_number(text)
@@ -145,29 +143,20 @@ def _read_row(
             what = f"{column} = {text} of {name} lies outside the frame, which is {shape[1]} x {shape[0]} pixels"
             raise _wrong(path, line, what, f"Positions count from {settings.sidecar.origin}.")
         position[column] = value
-    return Position(name, position["x"], position["y"], _read_use(path, table, index, name), line)
+    use = cells.get("use", "")
+    if use not in ("", "0", "1"):
+        raise _wrong(path, line, f"use = {use!r} of {name} is neither 0 nor 1", "Write 1 to use the frame, 0 not to.")
+    return Position(name, position["x"], position["y"], use != "0", line)
 
 
-def _read_use(path: Path, table: pd.DataFrame, index: int, name: str) -> bool:
-    if "use" not in table.columns:
-        return True
-    text = table["use"].iloc[index]
-    if text not in ("", "0", "1"):
-        raise _wrong(
-            path,
-            index + 2,
-            f"use = {text!r} of {name} is neither 0 nor 1",
-            "Write 1 to use the frame, 0 not to.",
-        )
-    return bool(text != "0")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def _as_number(text: str) -> float | None:
     import pandas as pd
 
-    try:
-        # read_csv's own conversion, not float(): the two differ in the last bit, and the notebook used this one.
-        number = float(pd.read_csv(StringIO(f"v\n{text}\n"))["v"].iloc[0])
-    except (ValueError, TypeError, IndexError):
+    if not _NUMBER.fullmatch(text):
         return None
+    # read_csv's own conversion, not float(): the two differ in the last bit, and the notebook used this one.
+    number = float(pd.read_csv(StringIO(f"v\n{text}\n"))["v"].iloc[0])
     return number if math.isfinite(number) else None
