@@ -211,11 +211,21 @@ class TestRunning:
         assert f"triggerer ended with code -9; read {running.home}" in running.console.read_text()
         assert psutil.Process(running.pid_of("triggerer")).is_running()
 
-    def test_stopping_leaves_nothing_behind(self, running):
-        """The last of this class."""
-        processes = family(running.process.pid)
-        running.stop()
-        assert running.process.returncode == 0
+    def test_the_next_one_ends_what_a_killed_one_left(self, running):
+        """It ends the observatory of this module, and is the last but for its end."""
+        left = family(running.process.pid)
+        running.process.kill()
+        running.process.wait()
+        survivors = psutil.wait_procs(left, timeout=1)[1]
+        assert survivors, "nothing is left that a next start could end"
+        with observatory.start(
+            running.home, data=running.home.parent / "data", config=running.home.parent / "observatory.toml", port=18500
+        ) as second:
+            second.wait_until_ready()
+            assert not psutil.wait_procs(survivors, timeout=10)[1]
+            processes = family(second.process.pid)
+            second.stop()
+            assert second.process.returncode == 0
         gone, alive = psutil.wait_procs(processes, timeout=10)
         assert not alive
-        assert len(gone) >= len(observatory.COMPONENTS)
+        assert len(gone) > len(observatory.COMPONENTS)

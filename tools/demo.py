@@ -330,10 +330,13 @@ def main() -> int:
     data, configuration = DEMO / "data", DEMO / "observatory.toml"
     port = int(os.environ.get("PORT") or observatory.DEFAULT_PORT)
     with observatory.start(home, data=data, config=configuration, port=port) as running:
-        well = attempt(lambda: perform(night, running, clock), home)
-        if stays:
-            print("\nLook around; Ctrl-C ends it.", flush=True)
-            running.process.wait()
+        try:
+            well = attempt(lambda: perform(night, running, clock), home)
+            if stays:
+                print("\nLook around; Ctrl-C ends it.", flush=True)
+                running.process.wait()
+        finally:
+            print("Stopping Airflow ...", flush=True)
     return 0 if well else 1
 
 

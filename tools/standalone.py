@@ -109,9 +109,7 @@ class Component(standalone_command.SubCommand):
     def join(self, timeout: float | None = None) -> None:
         """Wait for the process, then end what it may have left behind."""
         super().join(GRACE_SECONDS if timeout is None else timeout)
-        for process in _of_sessions(self.sessions):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        end_sessions(self.sessions)
         super().join()
 
 
@@ -127,6 +125,8 @@ class Observatory(standalone_command.StandaloneCommand):
 
     def print_output(self, name: str, output: str) -> None:
         """Log what Airflow's command says of itself; what people need is said by `say`."""
+        if output == "Shutting down components":
+            say(f"Stopping        tasks that run now get {GRACE_SECONDS} s to end ...")
         print(f"{name}: {output}", flush=True)
 
     def find_user_info(self) -> None:
@@ -157,14 +157,16 @@ class Observatory(standalone_command.StandaloneCommand):
         """Write who runs and where, for `observatory.read_state`."""
         with _NOTING:
             state = read_state(HOME)
+            pids = {
+                name: component.process.pid
+                for name, component in self.subcommands.items()
+                if component.process is not None
+            }
             state |= {
                 "pid": os.getpid(),
                 "url": f"http://{HOST}:{PORT}",
-                "components": {
-                    name: component.process.pid
-                    for name, component in self.subcommands.items()
-                    if component.process is not None
-                },
+                "components": pids,
+                "created": {name: _created(pid) for name, pid in pids.items()},
             }
             if ready is not None:
                 state["ready"] = ready
@@ -176,14 +178,28 @@ class Observatory(standalone_command.StandaloneCommand):
 _NOTING = threading.Lock()
 
 
-def _of_sessions(sessions: list[int]) -> list[psutil.Process]:
-    def belongs(process: psutil.Process) -> bool:
-        try:
-            return os.getsid(process.pid) in sessions
-        except ProcessLookupError:
-            return False
+def end_sessions(sessions: list[int]) -> None:
+    """Kill every process of these sessions: components, their workers, the workers' tasks."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):
+            if os.getsid(process.pid) in sessions:
+                process.kill()
 
-    return [process for process in psutil.process_iter() if belongs(process)]
+
+def end_leftovers() -> None:
+    """End components that outlived an observatory of this home which was killed: two schedulers would quarrel."""
+    state = read_state(HOME)
+    created = state.get("created", {})
+    pids: dict[str, int] = state.get("components", {})
+    end_sessions([pid for name, pid in pids.items() if created[name] and _created(pid) == created[name]])
+
+
+def _created(pid: int) -> float | None:
+    """Return when a process began: with its number, what tells it from every other."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.NoSuchProcess:
+        return None
 
 
 def _interrupt(*_: object) -> None:
@@ -204,6 +220,7 @@ def main() -> None:
         sys.exit(1)
     signal.signal(signal.SIGTERM, _interrupt)
     standalone_command.SubCommand = Component  # type: ignore[misc]  # the one hook that Airflow leaves
+    end_leftovers()
     observatory = Observatory()
     observatory.note(ready=False)
     try:
