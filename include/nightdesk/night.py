@@ -10,6 +10,7 @@ NIGHT_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 
 _ISO_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})$")
 _OLD_DATE = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{2})$")
+_UNIVERSAL = re.compile(r"\s*(UTC?|GMT)$", re.IGNORECASE)
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?(?:Z|([+-])(\d{2}):?(\d{2}))?$")
 
 
@@ -34,7 +35,7 @@ def parse_night(text: str) -> date:
 def parse_moment(day: str, clock: str | None = None) -> datetime:
     """Return the UTC moment of a header's date and, where the date has no time of its own, its clock.
 
-    `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, and a Z or an offset at the end, are understood),
+    `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, and Z, UTC or an offset at the end, are understood),
     ``2026-11-21`` or, as in the last century, ``21/11/97``. `clock` is ``22:04:05.5``.
 
     Raises
@@ -61,7 +62,7 @@ def _calendar_date(text: str) -> date:
 
 
 def _since_midnight(clock: str) -> timedelta:
-    match = _CLOCK.match(clock)
+    match = _CLOCK.match(_UNIVERSAL.sub("", clock))
     hours, minutes, seconds = (float(part or 0) for part in match.groups()[:3]) if match else (24.0, 0.0, 0.0)
     if match is None or hours > 23 or minutes > 59 or seconds >= 61:  # a minute may end in a leap second
         raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")

@@ -57,6 +57,7 @@ def test_a_raw_says_what_it_is_without_its_pixels(night: SmallNight) -> None:
         exposure=60.0,
         binning="2x2",
         shape=(16, 20),
+        raw_shape=(16, 20),
     )
 
 
@@ -243,7 +244,7 @@ def test_what_is_no_fits_file_is_rejected_at_once(night: SmallNight, content: by
 @pytest.mark.parametrize(
     ("keyword", "card", "expected"),
     [
-        pytest.param("EXPTIME", "EXPTIME = 3,2E-05", {"kind": "science", "exposure": None}, id="comma in a number"),
+        pytest.param("EXPTIME", "EXPTIME = 3,2E-05", {"kind": "science", "exposure": 3.2e-5}, id="comma in a number"),
         pytest.param("EXPTIME", "EXPTIME =                  nan", {"exposure": None}, id="not a number"),
         pytest.param("EXPTIME", "EXPTIME =                    T", {"exposure": None}, id="yes for a number"),
         pytest.param("EXPTIME", "EXPTIME = '60.0'", {"exposure": 60.0}, id="number as text"),

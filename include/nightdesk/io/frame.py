@@ -15,6 +15,7 @@ from nightdesk.errors import FrameError
 from nightdesk.io.atomic import write_bytes
 from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.raw import is_image
+from nightdesk.io.unpacking import check_tiles
 from nightdesk.science.flag import FLAG_MEANINGS
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
             # opened here, for astropy leaves a file open at which it fails
             with path.open("rb") as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
                 hdu = _image_hdu(path, hdus, instrument)
+                if isinstance(hdu, fits.CompImageHDU):
+                    check_tiles(path, hdus.index_of(hdu))
                 header = hdu.header.copy() if hdu is hdus[0] else complete_header(hdu.header, hdus[0].header)
                 mend_cards(header)
                 pixels = hdu.data
@@ -101,11 +104,16 @@ def _first_line(error: BaseException) -> str:
 
 def _image_hdu(path: Path, hdus: fits.HDUList, instrument: Instrument) -> Any:
     if instrument.extension is not None:
-        if instrument.extension >= len(hdus):
+        try:
+            chosen = hdus[instrument.extension]
+        except (IndexError, KeyError):
             raise FrameError(
                 f"{path.name}: it has no extension {instrument.extension}; see [instruments.<name>] extension."
+            ) from None
+        if not _holds_image(chosen):
+            raise FrameError(
+                f"{path.name}: its extension {instrument.extension} holds no image; see [instruments.<name>] extension."
             )
-        chosen = hdus[instrument.extension]
     else:
         images = [hdu for hdu in hdus if _holds_image(hdu)]
         if not images:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from nightdesk.settings import Source
 
 
+_COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eEdD][+-]?\d+)?)$")
+
+
 def find_value(header: fits.Header, file_name: str, sources: Iterable[Source]) -> tuple[Any, str] | None:
     """Return the first value that the sources give, and where it stood; blank texts count as missing."""
     for source in sources:
@@ -49,14 +52,15 @@ def find_text(header: fits.Header, file_name: str, sources: Iterable[Source]) ->
 def find_number(header: fits.Header, file_name: str, sources: Iterable[Source]) -> float | None:
     """Return a value as a finite number, or None when there is none or it is not one."""
     found = find_value(header, file_name, sources)
-    return None if found is None else _as_number(found[0])
+    return None if found is None else as_number(found[0])
 
 
-def _as_number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
+    """Return a value as a finite number: also a text, also with a decimal comma (``3,2E-05``); else None."""
     if isinstance(value, bool):
         return None
     try:
-        number = float(value)
+        number = float(_COMMA.sub(r"\1.\2", value.strip()) if isinstance(value, str) else value)
     except (TypeError, ValueError):
         return None
     return number if math.isfinite(number) else None
@@ -87,7 +91,7 @@ def require_number(
             "configuration under [instruments.<name>.keywords]."
         )
     value, origin = found
-    number = _as_number(value)
+    number = as_number(value)
     if number is None:
         raise FrameError(f"{file_name}: {origin} = {value!r} is not a number ({what}). Mend the header.")
     if (least is not None and number < least) or (above is not None and number <= above):

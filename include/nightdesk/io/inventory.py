@@ -35,8 +35,10 @@ class FactsCache:
     fresh: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        reading = self.settings.model_dump(mode="json", include={"site", "files", "ignore", "aliases", "instruments"})
-        self._version = digest({"reading": reading, "schema": 1})[:12]
+        reading = self.settings.model_dump(
+            mode="json", include={"site", "files", "ignore", "aliases", "instruments", "repairs"}
+        )
+        self._version = digest({"reading": reading, "schema": 2})[:12]
 
     def facts(self, path: Path, size: int, mtime_ns: int) -> RawFacts:
         """Return the facts of a raw, from memory where it has not changed."""

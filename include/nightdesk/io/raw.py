@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.group import clean_name, resolve_alias
+from nightdesk.io.detector import trimmed_shape
 from nightdesk.io.header import complete_header, find_number, find_text, mend_cards
+from nightdesk.io.repair import apply_repairs, find_repairs
 from nightdesk.night import night_of, parse_moment
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from astropy.io import fits
 
-    from nightdesk.settings import Instrument, Settings
+    from nightdesk.settings import Instrument, Repair, Settings
 
 BLOCK = 2880
 LONGEST_HEADER_BLOCKS = 2000
@@ -35,8 +37,9 @@ class RawFacts:
     """What is known of a raw file before its pixels are opened.
 
     `kind` is science, bias, dark, flat, ignored or rejected; `reason` says why for the last two. `target_text` and
-    `filter_text` are the header's own words (after aliases). `missing` is how many bytes the file is shorter than its
-    headers say (1 where only the fact is known).
+    `filter_text` are the header's own words (after aliases). `shape` is that of the part with light, `raw_shape` that
+    of the file's image. `missing` is how many bytes the file is shorter than its headers say (1 where only the fact is
+    known). `temperature` is the detector's, C.
     """
 
     path: str
@@ -55,6 +58,8 @@ class RawFacts:
     binning: str = ""
     readout_mode: str = ""
     shape: tuple[int, ...] = ()
+    raw_shape: tuple[int, ...] = ()
+    temperature: float | None = None
 
     @property
     def complete(self) -> bool:
@@ -88,7 +93,7 @@ class RawFacts:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RawFacts:
         """Return the facts that `to_json` wrote."""
-        return cls(**{**values, "shape": tuple(values["shape"])})
+        return cls(**{**values, "shape": tuple(values["shape"]), "raw_shape": tuple(values["raw_shape"])})
 
 
 def stem_of(file_name: str, extensions: Iterable[str]) -> str | None:
@@ -132,9 +137,14 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
             path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values())
         )
         header, shape = image_header(headers)
+        apply_repairs(header, find_raw_repairs(settings, path, header))
+        chosen = _instrument_of(settings, header)
+        if chosen is not None and chosen[1].extension is not None:
+            header, shape = image_header(headers, chosen[1].extension)
+            apply_repairs(header, find_raw_repairs(settings, path, header, chosen[1]))
     except NotFitsError as error:
         return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
-    return _sort(settings, path, header, shape, {**base, "missing": missing})
+    return _sort(settings, path, header, shape, {**base, "missing": missing}, chosen)
 
 
 def forbidden_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> RawFacts:
@@ -181,7 +191,7 @@ def walk(
     size : int or None
         Length of the file in bytes; None for a compressed stream, whose end is found by reading.
     most_bytes : int or None
-        Of a compressed stream, the data of one HDU that are still unpacked.
+        How much of a compressed stream is unpacked at most.
 
     Returns
     -------
@@ -213,9 +223,10 @@ def walk(
                 return headers, end - size
             position = position_after + _padded(length)
             stream.seek(position)
-        elif most_bytes is not None and length > most_bytes:
+        elif most_bytes is not None and position_after + length > most_bytes:
             raise NotFitsError(
-                f"its header announces {length:,} bytes of data, more than max_pixels allows", final=True
+                f"its headers announce {position_after + length:,} bytes unpacked, more than max_pixels allows",
+                final=True,
             )
         elif not _skip(stream, length, _padded(length)):
             return headers, 1
@@ -312,9 +323,14 @@ def _axes(header: fits.Header, prefix: str) -> list[int]:
     return [_count(header, f"{prefix}{axis}") for axis in range(1, count + 1)]
 
 
-def image_header(headers: list[fits.Header]) -> tuple[fits.Header, tuple[int, ...]]:
-    """Return the first image's header, completed by the primary's, and its shape (empty when there is none)."""
-    for header in headers:
+def image_header(headers: list[fits.Header], extension: int | str | None = None) -> tuple[fits.Header, tuple[int, ...]]:
+    """Return an image's header, completed by the primary's, and its shape (empty when there is none).
+
+    It is that of the extension asked for, by number or name, else the first.
+    """
+    for number, header in enumerate(headers):
+        if extension is not None and extension not in (number, str(header.get("EXTNAME", "")).strip()):
+            continue
         if is_image(header):
             if header is headers[0]:
                 return header, image_shape(header)
@@ -322,13 +338,33 @@ def image_header(headers: list[fits.Header]) -> tuple[fits.Header, tuple[int, ..
     return headers[0], ()
 
 
-def _sort(
-    settings: Settings, path: Path, header: fits.Header, shape: tuple[int, ...], base: dict[str, Any]
-) -> RawFacts:
-    def out(kind: str, reason: str, **more: Any) -> RawFacts:
-        return RawFacts(**base, kind=kind, reason=reason, shape=shape, **more)
-
+def find_raw_repairs(
+    settings: Settings, path: Path, header: fits.Header, instrument: Instrument | None = None
+) -> tuple[Repair, ...]:
+    """Return the repairs of a raw; `header` is its own, as it stands in the file."""
+    if not settings.repairs:
+        return ()
     chosen = _instrument_of(settings, header)
+    profile = instrument or (chosen[1] if chosen else next(iter(settings.instruments.values())))
+    name = next((name for name, known in settings.instruments.items() if known is profile), None)
+    night, _, _ = _when(settings, path, header, profile)
+    own = date.fromisoformat(night) if night else folder_night(path.relative_to(settings.root).as_posix())
+    return find_repairs(settings, path, night=own, instrument=name if instrument or chosen else None)
+
+
+def _sort(
+    settings: Settings,
+    path: Path,
+    header: fits.Header,
+    raw_shape: tuple[int, ...],
+    base: dict[str, Any],
+    chosen: tuple[str, Instrument] | None,
+) -> RawFacts:
+    shape = trimmed_shape(header, path.name, chosen[1], raw_shape) if chosen else raw_shape
+
+    def out(kind: str, reason: str, **more: Any) -> RawFacts:
+        return RawFacts(**base, kind=kind, reason=reason, shape=shape, raw_shape=raw_shape, **more)
+
     if chosen is None:
         return out("rejected", "no configured instrument matches its header; see [instruments.<name>.match]")
     name, instrument = chosen
@@ -360,6 +396,8 @@ def _sort(
         **known,
         kind=kind,
         shape=shape,
+        raw_shape=raw_shape,
+        temperature=find_number(header, path.name, keywords.temperature),
         target_text=target or "",
         filter_text=filter_text or "",
         exposure=find_number(header, path.name, keywords.exposure),

@@ -1,0 +1,56 @@
+"""Header repairs from the configuration: made in memory, told in the product; the raw stays as it is."""
+
+from __future__ import annotations
+
+from datetime import date
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+    from nightdesk.settings import Repair, Settings
+
+
+def find_repairs(
+    settings: Settings, path: Path, *, night: date | None, instrument: str | None = None
+) -> tuple[Repair, ...]:
+    """Return the repairs of a raw.
+
+    Parameters
+    ----------
+    settings : Settings
+        With the table ``[[repairs]]``.
+    path : Path
+        The raw; patterns are compared with its name, without case.
+    night : date or None
+        Its night: by its header as it stands, else by its folder.
+    instrument : str or None
+        Its instrument, where it is known.
+    """
+    name = path.name.casefold()
+    return tuple(
+        repair
+        for repair in settings.repairs
+        if (repair.files is None or fnmatchcase(name, repair.files.casefold()))
+        and (repair.night is None or repair.night == night)
+        and (repair.instrument is None or instrument is None or repair.instrument.casefold() == instrument.casefold())
+    )
+
+
+def apply_repairs(header: fits.Header, repairs: tuple[Repair, ...]) -> None:
+    """Put the repaired values into a header."""
+    for repair in repairs:
+        header[repair.keyword.upper()] = repair.value
+
+
+def describe_repairs(product: fits.Header, raw: fits.Header, repairs: tuple[Repair, ...]) -> None:
+    """Say in a product's header what was repaired: the old value, the new one, why, and who said so."""
+    for repair in repairs:
+        keyword = repair.keyword.upper()
+        was = f"was {raw[keyword]!r}" if keyword in raw else "was missing"
+        text = f"Repair: {keyword} = {repair.value!r} ({was}): {repair.reason} ({repair.who})."
+        product.add_history(text.encode("ascii", "replace").decode())
+    if repairs:
+        product["NREPAIR"] = (len(repairs), "header values repaired by configuration; see HISTORY")
