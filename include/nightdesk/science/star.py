@@ -1,0 +1,328 @@
+"""Where the stars of a frame are, to a small part of a pixel."""
+
+from dataclasses import dataclass, fields
+from typing import Final, Self
+
+import numpy as np
+import sep
+from numpy.typing import ArrayLike, NDArray
+from scipy import ndimage
+from scipy.spatial import cKDTree
+
+from nightdesk.science.flag import EXCLUDING, SATURATED
+from nightdesk.science.scatter import robust_scatter
+
+Image = NDArray[np.floating]
+
+DETECTION_SIGMA: Final = 5.0
+FIRST_FWHM: Final = 3.0
+"""Width in pixels of the first filter, before the width of the stars is known."""
+
+FWHM_LIMITS: Final = (1.6, 15.0)
+FWHM_PER_HALF_LIGHT_RADIUS: Final = 1.75
+"""Between a Gaussian (2.0) and a Moffat profile of exponent 3 (1.59)."""
+
+SHARPEST: Final = 0.28
+"""Radius of half the light, in FWHM, below which a detection is no star but a pixel or a cosmic ray."""
+
+BLURREST: Final = 3.0
+SIGMA_PER_FWHM: Final = 1.0 / 2.3548
+CENTROID_ERROR: Final = 0.7
+"""Error of a centroid in FWHM, times the signal-to-noise ratio."""
+
+ERROR_FLOOR: Final = 0.01
+SATURATED_ERROR: Final = 0.3
+BACKGROUND_BOX: Final = 64
+MOST_STARS: Final = 1000
+LARGEST_SAMPLE: Final = 800
+"""Rows and columns at the centre of a frame that tell the width of its stars, if they hold enough of them."""
+
+ENOUGH_STARS: Final = 20
+
+
+@dataclass(frozen=True, eq=False)
+class Stars:
+    """Hold the stars of one frame, the brightest first.
+
+    Attributes
+    ----------
+    x, y : ndarray, shape (n,)
+        Centroids, 0-based, in pixels.
+    flux : ndarray, shape (n,)
+        Light within one FWHM of the centroid, in the image's unit.
+    error : ndarray, shape (n,)
+        Standard error of a coordinate, in pixels.
+    width : ndarray, shape (n,)
+        Full width at half maximum of each, in pixels.
+    saturated : ndarray of bool, shape (n,)
+        Whether a pixel of it is saturated.
+    fwhm : float
+        Typical full width at half maximum, in pixels; NaN without stars.
+    sky : float
+        Level of the sky, in the image's unit.
+    """
+
+    x: Image
+    y: Image
+    flux: Image
+    error: Image
+    width: Image
+    saturated: NDArray[np.bool_]
+    fwhm: float
+    sky: float = 0.0
+
+    def __len__(self) -> int:
+        """Return how many stars there are."""
+        return len(self.x)
+
+    @property
+    def positions(self) -> NDArray[np.float64]:
+        """Centroids as an array of shape (n, 2), (x, y)."""
+        return np.column_stack([self.x, self.y]).astype(np.float64)
+
+    def chosen(self, which: ArrayLike) -> Self:
+        """Return some of the stars.
+
+        Parameters
+        ----------
+        which : array_like of bool or int
+            Mask or indices.
+
+        Returns
+        -------
+        Stars
+            Those stars.
+        """
+        index = np.asarray(which)
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return type(self)(
+            **{name: value[index] if isinstance(value, np.ndarray) else value for name, value in values.items()}
+        )
+
+
+def replace_hot_pixels(signal: Image, sigma: float) -> Image:
+    r"""Replace pixels that stand out of their neighbours more than any star does.
+
+    Parameters
+    ----------
+    signal : ndarray, shape (ny, nx)
+        Signal above the sky.
+    sigma : float
+        Noise of the sky, in the same unit.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        A copy in which each such pixel has the median of its neighbourhood.
+
+    Notes
+    -----
+    Hot is what exceeds :math:`3.5 m + 5 \sigma`, `m` being the median of the 3 by 3 pixels around it (at
+    least 0). In a star of FWHM 1.6 pixels or more the central pixel does not. The second pass finds what
+    stood beside another hot pixel. For finding stars only: no product is made from the result.
+
+    Examples
+    --------
+    >>> image = np.zeros((5, 5))
+    >>> image[2, 2] = 1000.0
+    >>> float(replace_hot_pixels(image, sigma=10.0).max())
+    0.0
+    """
+    clean = np.array(signal)
+    for _ in range(2):
+        rows, columns = np.nonzero(clean > 5.0 * sigma)
+        around = _neighbourhoods(clean, rows, columns)
+        middle = np.median(around, axis=0)
+        hot = clean[rows, columns] > 3.5 * np.maximum(middle, 0.0) + 5.0 * sigma
+        clean[rows[hot], columns[hot]] = middle[hot]
+    return clean
+
+
+def _neighbourhoods(image: Image, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Image:
+    """Return the 9 pixels around each of some pixels, shape (9, n); beyond the edge those at the edge again."""
+    ny, nx = image.shape
+    return np.stack(
+        [
+            image[np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1)]
+            for dy in (-1, 0, 1)
+            for dx in (-1, 0, 1)
+        ]
+    )
+
+
+def find_stars(image: ArrayLike, flags: ArrayLike | None = None) -> Stars:
+    r"""Find the stars of a frame and measure their centroids.
+
+    Parameters
+    ----------
+    image : array_like, shape (ny, nx)
+        Signal, in electrons (other units only spoil the errors).
+    flags : array_like of uint16, shape (ny, nx), optional
+        Excluded pixels are filled before anything is measured; saturated stars are marked.
+
+    Returns
+    -------
+    Stars
+        At most 1000, the brightest first; none in an empty frame.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ or the image has no two dimensions.
+
+    Notes
+    -----
+    Hot pixels are replaced; the image is smoothed by a Gaussian as wide as its own stars, which makes
+    faint wide ones stand out, and searched at five times the noise of the *smoothed* image. The centroids
+    are windowed ones on the unsmoothed image (Bertin & Arnouts 1996, ``XWIN_IMAGE``, as sep has them), with
+    an error of about :math:`0.7\,\mathrm{FWHM} / (S/N)`.
+
+    Examples
+    --------
+    >>> from nightdesk.science.synthetic import SyntheticImage
+    >>> field = SyntheticImage((64, 64), seed=1).with_sky(100.0).with_read_noise(5.0)
+    >>> stars = find_stars(field.with_star(30.3, 20.8, 50_000.0).exposure())
+    >>> len(stars), stars.x.round(1), stars.y.round(1)
+    (1, array([30.3]), array([20.8]))
+    """
+    pixels = np.asarray(image, dtype=np.float64)
+    if pixels.ndim != 2:
+        raise ValueError(f"A frame has two dimensions (y, x); this one has {pixels.ndim}.")
+    spoilt, saturated = _masks(pixels, flags)
+    if spoilt.mean() > 0.9:
+        return _no_stars()
+    signal, sky, sigma = _above_sky(pixels, spoilt)
+    if sigma <= 0:
+        return _no_stars(sky)
+    clean = replace_hot_pixels(signal, sigma)
+    fwhm = _typical_width(clean, spoilt)
+    found = _detect(clean, spoilt, fwhm)
+    if len(found) == 0:
+        return _no_stars(sky)
+    return _measure(clean, found, spoilt, saturated, fwhm=fwhm, sigma=sigma, sky=sky)
+
+
+def _no_stars(sky: float = 0.0) -> Stars:
+    none = np.zeros(0)
+    return Stars(none, none, none, none, none, np.zeros(0, dtype=bool), float("nan"), sky)
+
+
+def _masks(pixels: Image, flags: ArrayLike | None) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which pixels are to be filled, and which are saturated."""
+    spoilt = ~np.isfinite(pixels)
+    if flags is None:
+        return spoilt, np.zeros(pixels.shape, dtype=bool)
+    bits = np.asarray(flags)
+    if bits.shape != pixels.shape:
+        raise ValueError(f"The image has the shape {pixels.shape}, its flags {bits.shape}.")
+    return spoilt | ((bits & EXCLUDING) != 0), (bits & SATURATED) != 0
+
+
+def _above_sky(pixels: Image, spoilt: NDArray[np.bool_]) -> tuple[Image, float, float]:
+    """Return the signal above a smooth background (0 where spoilt), the background's level and its noise."""
+    whole = np.ascontiguousarray(np.where(spoilt, 0.0, pixels))
+    box = max(min(BACKGROUND_BOX, *pixels.shape), 8)
+    background = sep.Background(whole, mask=spoilt, bw=box, bh=box, fw=3, fh=3)
+    signal = np.where(spoilt, 0.0, whole - background.back()).astype(np.float32)  # half the memory to go through
+    return signal, float(background.globalback), float(background.globalrms)
+
+
+def _sample(image: Image, spoilt: NDArray[np.bool_]) -> Image:
+    step = max(1, int(np.sqrt(image.size / 100_000)))
+    return np.asarray(image[::step, ::step][~spoilt[::step, ::step]])
+
+
+def _detect(clean: Image, spoilt: NDArray[np.bool_], fwhm: float) -> NDArray[np.void]:
+    """Return sep's table of what stands out of the image smoothed by `fwhm`."""
+    smoothed = ndimage.gaussian_filter(clean, fwhm * SIGMA_PER_FWHM, mode="nearest", truncate=3.0)
+    sample = _sample(smoothed, spoilt)
+    noise = robust_scatter(sample)
+    noise = robust_scatter(sample[np.abs(sample - np.median(sample)) < 3.0 * noise]) if noise > 0 else noise
+    if noise <= 0:
+        return np.zeros(0, dtype=[("x", float)])
+    sep.set_extract_pixstack(max(300_000, clean.size // 2))
+    threshold = DETECTION_SIGMA * noise
+    for _ in range(4):
+        try:
+            table: NDArray[np.void] = sep.extract(smoothed, threshold, minarea=3, filter_kernel=None, mask=spoilt)
+            return table
+        except Exception as error:  # sep raises nothing more special
+            if "limit" not in str(error) and "full" not in str(error):
+                raise
+            threshold *= 4.0  # a nebula of many thousand pieces: the bright ones are enough
+    return np.zeros(0, dtype=[("x", float)])
+
+
+def _typical_width(clean: Image, spoilt: NDArray[np.bool_]) -> float:
+    """Return the full width at half maximum of the brighter stars, in pixels; of those at the centre if they do."""
+    middle = tuple(slice(max(0, (n - LARGEST_SAMPLE) // 2), (n + LARGEST_SAMPLE) // 2 + 1) for n in clean.shape)
+    for part in [middle, (slice(None), slice(None))][: 1 if max(clean.shape) <= LARGEST_SAMPLE else 2]:
+        image = np.ascontiguousarray(clean[part])
+        found = _detect(image, np.ascontiguousarray(spoilt[part]), FIRST_FWHM)
+        bright = found[np.argsort(found["flux"])[::-1][:100]] if len(found) else found
+        radii = _half_light_radii(image, bright["x"], bright["y"], 8.0) if len(found) else np.zeros(0)
+        radii = radii[np.isfinite(radii) & (radii > 0.6)]
+        if radii.size >= ENOUGH_STARS:
+            break
+    if radii.size == 0:
+        return FIRST_FWHM
+    return float(np.clip(FWHM_PER_HALF_LIGHT_RADIUS * np.median(radii), *FWHM_LIMITS))
+
+
+def _half_light_radii(clean: Image, x: Image, y: Image, reach: float) -> Image:
+    radii, flags = sep.flux_radius(clean, x, y, np.full(len(x), reach), 0.5, subpix=5)
+    return np.where(np.asarray(flags) & sep.APER_ALLMASKED, np.nan, radii)
+
+
+def _measure(
+    clean: Image,
+    found: NDArray[np.void],
+    spoilt: NDArray[np.bool_],
+    saturated: NDArray[np.bool_],
+    *,
+    fwhm: float,
+    sigma: float,
+    sky: float,
+) -> Stars:
+    found = found[np.argsort(found["flux"])[::-1][: 2 * MOST_STARS]]
+    x, y, _ = sep.winpos(clean, found["x"], found["y"], np.full(len(found), fwhm * SIGMA_PER_FWHM))
+    aperture = fwhm
+    flux, _, _ = sep.sum_circle(clean, x, y, aperture)
+    radii = _half_light_radii(clean, x, y, 2.5 * fwhm)
+    noise = np.sqrt(np.maximum(flux, 0.0) + np.pi * aperture**2 * sigma**2)
+    spoilt_share = sep.sum_circle(spoilt.astype(np.float64), x, y, aperture)[0] / (np.pi * aperture**2)
+    is_saturated = sep.sum_circle(saturated.astype(np.float64), x, y, aperture)[0] > 0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = CENTROID_ERROR * fwhm * noise / flux
+    error = np.hypot(np.hypot(error, ERROR_FLOOR), np.where(is_saturated, SATURATED_ERROR, 0.0))
+    good = _is_star(clean.shape, found, x, y, flux, radii, fwhm) & (spoilt_share < 0.2)
+    kept = np.flatnonzero(good)[np.argsort(flux[good], kind="stable")[::-1]]
+    stars = Stars(
+        *(plane[kept] for plane in (x, y, flux, error, FWHM_PER_HALF_LIGHT_RADIUS * radii, is_saturated)),
+        fwhm=fwhm,
+        sky=sky,
+    )
+    stars = _without_doubles(stars, fwhm)
+    return stars.chosen(np.arange(min(len(stars), MOST_STARS)))
+
+
+def _is_star(
+    shape: tuple[int, ...], found: NDArray[np.void], x: Image, y: Image, flux: Image, radii: Image, fwhm: float
+) -> NDArray[np.bool_]:
+    """Tell stars from pixels, cosmic rays, trails and what the edge cuts."""
+    ny, nx = shape
+    margin = max(fwhm, 2.0)
+    inside = (x > margin) & (y > margin) & (x < nx - 1 - margin) & (y < ny - 1 - margin)
+    settled = np.hypot(x - found["x"], y - found["y"]) < fwhm
+    wide = (radii > SHARPEST * fwhm) & (radii < BLURREST * fwhm)
+    elongation = found["a"] / np.maximum(found["b"], 0.1)
+    round_enough = elongation < 2.0 * np.median(elongation)
+    return np.asarray(inside & settled & wide & round_enough & (flux > 0))
+
+
+def _without_doubles(stars: Stars, fwhm: float) -> Stars:
+    """Drop the fainter of two detections whose centroids met."""
+    if len(stars) < 2:
+        return stars
+    pairs = cKDTree(stars.positions).query_pairs(0.5 * fwhm, output_type="ndarray")
+    return stars.chosen(np.setdiff1d(np.arange(len(stars)), pairs.max(axis=1) if len(pairs) else []).astype(int))
