@@ -82,20 +82,38 @@ def write_frame_card(layout: Layout, name: str, frame: Frame, *, file_name: str)
     write_json(path, {"schema": SCHEMA, "recipe": recipe, "name": name} | figures)
 
 
-def write_stack_card(layout: Layout, stack: Frame) -> None:
-    """Measure a stack and write its figures, its small picture and its tiles; at once when that is done already."""
-    recipe = str(stack.header.get(RECIPE, ""))
+def has_frame_card(layout: Layout, name: str) -> bool:
+    """Tell whether a frame has figures and a small picture, of whatever product."""
+    return frame_card(layout, name).exists() and frame_thumbnail(layout, name).exists()
+
+
+def has_stack_card(layout: Layout, recipe: str) -> bool:
+    """Tell whether figures, small picture and tiles are there, made of the stack of this recipe."""
     tiles = Pyramid.open(stack_tiles(layout))
     whole = tiles is not None and tiles.recipe == recipe and stack_thumbnail(layout).exists()
-    if whole and is_of(stack_card(layout), recipe):
-        return
+    return whole and is_of(stack_card(layout), recipe)
+
+
+def write_stack_card(layout: Layout, stack: Frame, trend: dict[str, Any]) -> None:
+    """Measure a stack and write its figures, its small picture and its tiles.
+
+    `trend` is what is known of its frames by name: how far each moved, and its transparency.
+    """
+    recipe = str(stack.header.get(RECIPE, ""))
     values = blank(stack.data, stack.flags)
     figures = _figures(layout, stack, values, Taken.of_stack(stack.header))
     coding = Coding.of(figures["sky"] or 0.0, figures["noise"] or 0.0)
     levels = write_pyramid(stack_tiles(layout), stack.data, stack.flags, coding, recipe)
     write_thumbnail(stack_thumbnail(layout), _small(levels[-1]))
-    card = {"schema": SCHEMA, "recipe": recipe} | figures | {"pixel_scale": pixel_scale(stack.header)}
-    write_json(stack_card(layout), card)
+    card = {
+        "schema": SCHEMA,
+        "recipe": recipe,
+        "pixel_scale": pixel_scale(stack.header),
+        "noise_ratio": _header_number(stack.header, "NOISERAT"),
+        "total_exposure": _header_number(stack.header, "TEXPTIME"),
+        "frames": trend,
+    }
+    write_json(stack_card(layout), card | figures)
 
 
 def is_of(path: Path, recipe: str) -> bool:
@@ -139,15 +157,20 @@ def _figures(layout: Layout, frame: Frame, values: NDArray[np.float32], taken: T
         "exposure": taken.exposure,
         "airmass": taken.airmass,
         "moment": taken.moment,
-        "fwhm": _number(quality and quality.fwhm),
-        "ellipticity": _number(quality and quality.ellipticity),
-        "sky": _number(quality and quality.sky),
-        "noise": _number(quality and quality.noise),
-        "depth": _number(quality and quality.depth),
+        "fwhm": _number(quality.fwhm) if quality else None,
+        "ellipticity": _number(quality.ellipticity) if quality else None,
+        "sky": _number(quality.sky) if quality else None,
+        "noise": _number(quality.noise) if quality else None,
+        "depth": _number(quality.depth) if quality else None,
         "zero_point": limits.zero_point,
         "stars": len(quality.stars) if quality else 0,
         "positions": _positions(quality),
     } | _contrast(values, coding)
+
+
+def _header_number(header: fits.Header, keyword: str) -> float | None:
+    value = header.get(keyword)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _positions(quality: ImageQuality | None) -> list[list[float]]:
@@ -186,8 +209,8 @@ def _zscale(values: NDArray[np.float32]) -> list[float] | None:
     return [float(low), float(high)]
 
 
-def _number(value: float | None) -> float | None:
-    return float(value) if value is not None and math.isfinite(value) else None
+def _number(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
 
 
 def _small(values: NDArray[np.float32]) -> NDArray[np.float32]:

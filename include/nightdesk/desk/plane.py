@@ -39,14 +39,18 @@ class Plane:
         x0, x1 = max(0, columns.start), min(nx, columns.stop)
         if y1 <= y0 or x1 <= x0:
             return np.zeros((0, 0), dtype=np.float32)
+        return self._values(self._stored(y0, y1, x0, x1, layer))
+
+    def _stored(self, y0: int, y1: int, x0: int, x1: int, layer: int = 0) -> NDArray[Any]:
         kind = np.dtype(_TYPES[self.bitpix])
+        ny, nx = self.shape
         begin = self.offset + layer * ny * nx * kind.itemsize
         with self.path.open("rb") as stream:
             raw = _rectangle(stream.fileno(), begin, nx * kind.itemsize, y0, y1, x0 * kind.itemsize, x1 * kind.itemsize)
         stored = np.frombuffer(raw, dtype=kind)
         if stored.size != (y1 - y0) * (x1 - x0):
             raise EOFError(f"{self.path.name} is cut short.")
-        return self._values(stored.reshape(y1 - y0, x1 - x0))
+        return stored.reshape(y1 - y0, x1 - x0)
 
     def _values(self, stored: NDArray[Any]) -> NDArray[Any]:
         native = stored.astype(stored.dtype.newbyteorder("="))
@@ -70,11 +74,19 @@ class Plane:
     def binned_flags(self, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Return every flag that a pixel of each bin has, in one byte."""
         factor = 2**level
-        bits = self.read(_times(*_ends(rows), factor), _times(*_ends(columns), factor)).astype(np.uint8)
-        if not bits.size or factor == 1:
-            return bits
-        starts = [np.arange(0, length, factor) for length in bits.shape]
-        return np.asarray(np.bitwise_or.reduceat(np.bitwise_or.reduceat(bits, starts[0], 0), starts[1], 1))
+        ny, nx = self.shape
+        y0, y1, x0, x1 = (
+            min(end * factor, length)
+            for end, length in ((rows.start, ny), (rows.stop, ny), (columns.start, nx), (columns.stop, nx))
+        )
+        if y1 <= y0 or x1 <= x0:
+            return np.zeros((0, 0), dtype=np.uint8)
+        stored = self._stored(y0, y1, x0, x1)
+        # The low byte of a 16-bit number is the same with and without the zero point of 32768.
+        bits = stored.view(np.uint8)[:, stored.itemsize - 1 :: stored.itemsize]
+        for _ in range(level):
+            bits = halve_flags(bits)
+        return np.ascontiguousarray(bits)
 
     def sample(self, about: int = 64) -> NDArray[Any]:
         """Return a coarse sample of the image: some of its rows, some of their pixels."""
@@ -82,6 +94,13 @@ class Plane:
         every = max(1, ny // about)
         rows = [self.read(slice(y, y + 1), slice(0, nx)) for y in range(0, ny, every)]
         return np.concatenate(rows)[:, :: max(1, nx // about)]
+
+
+def halve_flags(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return every flag that one of 2 by 2 pixels has."""
+    if flags.shape[0] % 2 or flags.shape[1] % 2:
+        flags = np.pad(flags, [(0, length % 2) for length in flags.shape])
+    return np.asarray((flags[::2, ::2] | flags[1::2, ::2]) | (flags[::2, 1::2] | flags[1::2, 1::2]))
 
 
 def _ends(part: slice) -> tuple[int, int]:

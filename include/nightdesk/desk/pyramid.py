@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from nightdesk.desk.coding import Coding
+from nightdesk.desk.plane import halve_flags
 from nightdesk.io.atomic import write_bytes
 from nightdesk.science.flag import NO_DATA
 
@@ -51,14 +52,6 @@ def halve(values: NDArray[Any]) -> NDArray[np.float32]:
     total = _quartets(np.where(known, padded, np.float32(0)), np.add)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(count > 0, total / count, np.nan), dtype=np.float32)
-
-
-def halve_flags(flags: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return every flag that one of 2 by 2 pixels has."""
-    ny, nx = flags.shape
-    padded = np.zeros((ny + ny % 2, nx + nx % 2), dtype=np.uint8)
-    padded[:ny, :nx] = flags
-    return np.asarray(_quartets(padded, np.bitwise_or))
 
 
 def _quartets(plane: NDArray[Any], join: Any) -> Any:

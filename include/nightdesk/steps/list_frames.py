@@ -6,6 +6,7 @@ import math
 import shutil
 from typing import TYPE_CHECKING
 
+from nightdesk.desk.night import note_group
 from nightdesk.errors import GroupError, SetupError
 from nightdesk.io.atomic import locked
 from nightdesk.io.inventory import name_collisions, select_frames, take_inventory
@@ -58,6 +59,7 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     biases = inventory.bias_pair(group.night, selection.frames.values())
     with locked(layout.lock, shared=True):
         inputs = write_inputs(layout, run_id, raws, selection, biases)
+    note_group(settings, group)
     _refuse_another_night(layout)
     if collisions := name_collisions(raws):
         raise SetupError(f"{group.key}: {' '.join(collisions)}")

@@ -6,6 +6,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from nightdesk.desk.night import note_night, why_empty
+from nightdesk.desk.night_page import draw_night
 from nightdesk.io.atomic import write_bytes, write_json
 from nightdesk.io.inventory import take_inventory
 from nightdesk.io.layout import report_path
@@ -27,7 +29,7 @@ CALIBRATION = ("bias", "dark", "flat")
 
 
 def run(settings: Settings, night: date) -> str:
-    """Write a night's report as JSON, and beside it as text to read; then tidy what is older than the settings keep.
+    """Write a night's report as JSON, as text and as a page that can be mailed; then tidy what is older than is kept.
 
     Parameters
     ----------
@@ -52,11 +54,14 @@ def run(settings: Settings, night: date) -> str:
         "counts": dict(sorted(Counter(entry["state"] for entry in groups).items())),
         "groups": [{key: value for key, value in entry.items() if key != "raws"} for entry in groups],
         "raws": [_raw(facts, fates.get(facts.path), night) for facts in raws],
+        "nothing": "" if raws else why_empty(settings, night, {facts.night for facts in inventory.raws}),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     path = report_path(settings, night)
     write_json(path, report)
     write_bytes(path.with_suffix(".txt"), _as_text(report).encode())
+    note_night(settings, night, report)
+    write_bytes(path.with_suffix(".html"), draw_night(settings, night).encode())
     tidy.run(settings)
     return path.relative_to(settings.root).as_posix()
 
@@ -99,7 +104,7 @@ def _raw(facts: RawFacts, fate: dict[str, Any] | None, night: date) -> dict[str,
 def _as_text(report: dict[str, Any]) -> str:
     lines = [f"Night of {report['night']}", ""]
     if not report["raws"]:
-        lines.append("No raw files of this night are on disk.")
+        lines.append(report["nothing"])
     for entry in report["groups"]:
         lines.append(f"{entry['state']:<12} {entry['group']}: {entry['reason']}")
         lines += [f"{'':<12} out of date: {reason}" for reason in entry["out_of_date"]]

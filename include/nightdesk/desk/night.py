@@ -1,0 +1,229 @@
+"""A night at a glance: one small file per night, from which the page of all nights is made without opening a product.
+
+The files are derived from manifests, figures and reports, and may be deleted at will: `rebuild` makes them anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from nightdesk.desk.card import read_card
+from nightdesk.desk.place import frame_card, night_file, nights_folder, stack_card, stack_thumbnail
+from nightdesk.errors import SetupError
+from nightdesk.group import Group
+from nightdesk.io.atomic import locked, read_json, write_json
+from nightdesk.io.layout import Layout, report_path
+from nightdesk.io.raw import is_raw_name, raw_places
+from nightdesk.manifest import read_inputs, read_manifest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from nightdesk.settings import Settings
+
+SCHEMA: Final = 1
+COMPLETE: Final = "complete"
+FOLDERS_LOOKED_AT: Final = 3
+
+
+def note_group(settings: Settings, group: Group) -> None:
+    """Write what is known of a group into its night's file."""
+    with locked(nights_folder(settings) / ".lock"):
+        night = _read(settings, group.night) or _gathered(settings, group.night)
+        night["groups"][group.key] = group_row(settings, group)
+        write_json(night_file(settings, group.night), night)
+
+
+def note_night(settings: Settings, night: date, report: dict[str, Any]) -> None:
+    """Write what the night's report says, and all its groups, into the night's file."""
+    groups = [group for entry in report["groups"] if (group := group_of_key(settings, entry["group"]))]
+    with locked(nights_folder(settings) / ".lock"):
+        values = _empty(night)
+        values["groups"] = {group.key: group_row(settings, group) for group in groups}
+        _add_report(values, report)
+        write_json(night_file(settings, night), values)
+
+
+def read_night(settings: Settings, night: date) -> dict[str, Any]:
+    """Return a night at a glance, gathered anew where its file is gone."""
+    return _read(settings, night) or _gathered(settings, night)
+
+
+def rebuild(settings: Settings) -> None:
+    """Make the files of all nights anew where the folder is missing or was never complete."""
+    marker = nights_folder(settings) / COMPLETE
+    if marker.exists():
+        return
+    nights = {group.night for group in _groups_on_disk(settings)} | set(_reported_nights(settings))
+    with locked(nights_folder(settings) / ".lock"):
+        for night in sorted(nights):
+            if not night_file(settings, night).exists():
+                write_json(night_file(settings, night), _gathered(settings, night))
+        write_json(marker, {"schema": SCHEMA})
+
+
+def group_row(settings: Settings, group: Group) -> dict[str, Any]:
+    """Return what a person wants to know of a group at a glance."""
+    layout = Layout(settings, group)
+    manifest = read_manifest(settings, group)
+    card = read_card(stack_card(layout))
+    raws = manifest["raws"] if manifest else []
+    names = {raw["name"]: raw for raw in raws}
+    used = [name for name, raw in names.items() if raw["fate"] == "used"]
+    airmasses = [value for name in used if (value := read_card(frame_card(layout, name)).get("airmass"))]
+    inputs = read_inputs(layout)
+    has_stack = bool(manifest and manifest["stack"])
+    return {
+        **group.params,
+        "key": group.key,
+        "run_id": group.run_id,
+        "state": manifest["state"] if manifest else "started",
+        "reason": manifest["reason"] if manifest else "its reduction has begun",
+        "quality": manifest["quality"] if manifest else None,
+        "stack": has_stack,
+        "thumbnail": has_stack and stack_thumbnail(layout).exists(),
+        "used": len(used),
+        "frames": len(names) if names else len(inputs.frames) if inputs else 0,
+        "exposure": card.get("total_exposure") or card.get("exposure") if has_stack else None,
+        "airmass": [min(airmasses), max(airmasses)] if airmasses else None,
+        "losses": [
+            {"name": raw["name"], "fate": raw["fate"], "reason": raw["reason"]}
+            for raw in raws
+            if raw["fate"] not in ("used", "waiting")
+        ],
+        "written": manifest["written"] if manifest else None,
+        **{
+            key: card.get(key) if has_stack else None
+            for key in ("fwhm", "ellipticity", "sky", "noise", "depth", "stars", "noise_ratio", "pixel_scale")
+        },
+    }
+
+
+def group_of_key(settings: Settings, key: str) -> Group | None:
+    """Return the group of a key such as ``2026-11-21/NGC5949/R``; None when there can be none."""
+    night, *instrument, target, filter_name = key.split("/")
+    try:
+        return Group.from_params(
+            settings,
+            target=target,
+            filter_name=filter_name,
+            night=night,
+            instrument=instrument[0] if instrument else None,
+        )
+    except SetupError:
+        return None
+
+
+def last_raw(settings: Settings) -> tuple[float, str] | None:
+    """Return when the newest raw was written (seconds since the epoch) and its path below the data root.
+
+    Only the folders that changed last are looked at.
+    """
+    folders = []
+    for place in raw_places(settings):
+        folders += [place, *_folders_in(place)]
+    latest: tuple[float, str] | None = None
+    for folder in sorted(folders, key=_changed, reverse=True)[:FOLDERS_LOOKED_AT]:
+        try:
+            entries = list(os.scandir(folder))
+        except OSError:
+            continue
+        for entry in entries:
+            if is_raw_name(settings, entry.name) and entry.is_file():
+                written = entry.stat().st_mtime
+                if latest is None or written > latest[0]:
+                    latest = (written, f"{folder.relative_to(settings.root).as_posix()}/{entry.name}")
+    return latest
+
+
+def why_empty(settings: Settings, night: date, nights_with_raws: Iterable[str]) -> str:
+    """Return, as far as it can be known, why a night has no raws."""
+    place = settings.root / "raw"
+    if not place.is_dir():
+        return f"No raw files of this night: the folder {place.name}/ is not there. Is the camera's disk mounted?"
+    earlier = max((one for one in nights_with_raws if one and one < night.isoformat()), default=None)
+    before = f"The last night before it with raws is {earlier}." if earlier else "No night before it has any."
+    return f"No raw files of this night are on disk. {before}"
+
+
+def _folders_in(place: Path) -> list[Path]:
+    try:
+        return [place / entry.name for entry in os.scandir(place) if entry.is_dir()]
+    except OSError:
+        return []
+
+
+def _changed(folder: Path) -> float:
+    try:
+        return folder.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+def _empty(night: date) -> dict[str, Any]:
+    return {
+        "schema": SCHEMA,
+        "night": night.isoformat(),
+        "groups": {},
+        "raws": None,
+        "rejected": [],
+        "nothing": "",
+        "report": False,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def _read(settings: Settings, night: date) -> dict[str, Any] | None:
+    values = read_json(night_file(settings, night))
+    return values if isinstance(values, dict) and values.get("schema") == SCHEMA else None
+
+
+def _gathered(settings: Settings, night: date) -> dict[str, Any]:
+    """Return a night's file as manifests and the report make it."""
+    values = _empty(night)
+    for group in _groups_on_disk(settings, night):
+        values["groups"][group.key] = group_row(settings, group)
+    report = read_json(report_path(settings, night))
+    if isinstance(report, dict) and report.get("schema") == SCHEMA:
+        _add_report(values, report)
+    return values
+
+
+def _add_report(values: dict[str, Any], report: dict[str, Any]) -> None:
+    stale = {entry["group"]: entry["out_of_date"] for entry in report["groups"]}
+    for key, row in values["groups"].items():
+        row["out_of_date"] = stale.get(key, [])
+    values["raws"] = dict(sorted(Counter(raw["fate"] for raw in report["raws"]).items()))
+    values["rejected"] = [
+        {"path": raw["path"], "reason": raw["reason"]} for raw in report["raws"] if raw["fate"] == "rejected"
+    ]
+    values["nothing"] = report.get("nothing", "")
+    values["report"] = True
+
+
+def _groups_on_disk(settings: Settings, night: date | None = None) -> list[Group]:
+    """Return the groups that have a manifest, of one night or of all."""
+    depth = "*/" * (3 if len(settings.instruments) > 1 else 2)
+    middle = "" if settings.profile == "notebook" else f"{night.isoformat() if night else '*'}/"
+    found = []
+    for path in sorted((settings.root / "processed").glob(f"{depth}{middle}combined/manifest.json")):
+        values = read_json(path)
+        key = values.get("group", {}).get("key", "") if isinstance(values, dict) else ""
+        group = group_of_key(settings, key) if key.count("/") >= 2 else None
+        if group is not None and (night is None or group.night == night):
+            found.append(group)
+    return found
+
+
+def _reported_nights(settings: Settings) -> list[date]:
+    nights = []
+    for path in (settings.root / "processed" / "reports").glob("*.json"):
+        try:
+            nights.append(date.fromisoformat(path.stem))
+        except ValueError:
+            continue
+    return nights

@@ -1,0 +1,70 @@
+"""The night's report as one page that can be mailed: nothing in it is loaded from anywhere."""
+
+from __future__ import annotations
+
+import base64
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from nightdesk.desk import words
+from nightdesk.desk.night import group_of_key, read_night
+from nightdesk.desk.place import stack_thumbnail
+from nightdesk.io.atomic import read_json
+from nightdesk.io.layout import Layout, report_path
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from jinja2 import Template
+
+    from nightdesk.settings import Settings
+
+LARGEST_THUMBNAIL = 60_000
+
+
+def draw_night(settings: Settings, night: date) -> str:
+    """Return the page of a night whose report is written."""
+    values = read_night(settings, night)
+    report = read_json(report_path(settings, night)) or {"raws": [], "groups": []}
+    rows = sorted(values["groups"].values(), key=lambda row: (row["target"].casefold(), row["filter_name"]))
+    return _template().render(
+        site=settings.site.name,
+        night=night.isoformat(),
+        values=values,
+        counts=counts_of(values),
+        rows=[{**row, "picture": _picture(settings, row)} for row in rows],
+        raws=report["raws"],
+    )
+
+
+def counts_of(values: dict[str, Any]) -> dict[str, int]:
+    """Return how many raws a night has, how many groups were reduced, wait and are red."""
+    states = [row["state"] for row in values["groups"].values()]
+    return {
+        "raws": sum((values["raws"] or {}).values()),
+        "groups": len(states),
+        "reduced": sum(state in ("done", "partial") for state in states),
+        "waiting": states.count("waiting"),
+        "red": sum(state in ("failed", "partial") for state in states),
+    }
+
+
+def _picture(settings: Settings, row: dict[str, Any]) -> str:
+    group = group_of_key(settings, row["key"]) if row["thumbnail"] else None
+    path = stack_thumbnail(Layout(settings, group)) if group else None
+    if path is None or not path.is_file() or path.stat().st_size > LARGEST_THUMBNAIL:
+        return ""
+    return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+@cache
+def _template() -> Template:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.globals["words"] = words
+    environment.filters["printable"] = words.printable
+    return environment.get_template("night.html")

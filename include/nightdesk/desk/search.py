@@ -1,0 +1,134 @@
+"""Looking through the nights: which have a group of this target, filter or quality, a page at a time."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from datetime import date
+from typing import TYPE_CHECKING, Any, Final
+
+from nightdesk.desk.night import read_night, rebuild
+from nightdesk.desk.place import nights_folder
+from nightdesk.io.atomic import read_json
+from nightdesk.io.layout import report_path
+
+if TYPE_CHECKING:
+    from nightdesk.settings import Settings
+
+NIGHTS_A_PAGE: Final = 14
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person looks for; an empty text is no condition. Texts are compared without case, targets by a part."""
+
+    target: str = ""
+    filter_name: str = ""
+    quality: str = ""
+    first: date | None = None
+    last: date | None = None
+
+    @property
+    def of_groups(self) -> bool:
+        """Whether there is a condition that a group must meet."""
+        return bool(self.target or self.filter_name or self.quality)
+
+    def takes_night(self, night: date) -> bool:
+        """Tell whether a night is within the dates."""
+        return (self.first is None or night >= self.first) and (self.last is None or night <= self.last)
+
+    def takes(self, target: str, filter_name: str, quality: str, state: str) -> bool:
+        """Tell whether a group is looked for; a quality may also be a state (waiting, failed, partial, done)."""
+        wanted = self.target.replace(" ", "").casefold()
+        return (
+            wanted in target.casefold()
+            and self.filter_name.casefold() in ("", filter_name.casefold())
+            and self.quality in ("", quality, state)
+        )
+
+
+@dataclass(frozen=True)
+class Page:
+    """One page of nights, newest first, each with the groups that are looked for."""
+
+    nights: list[dict[str, Any]]
+    number: int
+    pages: int
+    total: int
+    targets: list[str]
+    filters: list[str]
+
+
+_Brief = tuple[str, str, str, str]
+_Known = dict[str, tuple[int, tuple[_Brief, ...]]]
+
+
+@dataclass
+class NightIndex:
+    """All nights of an observatory, remembered in brief as long as their files do not change."""
+
+    settings: Settings
+    _known: _Known = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def page(self, wanted: Wanted, number: int = 1, size: int = NIGHTS_A_PAGE) -> Page:
+        """Return a page of the nights that are looked for."""
+        rebuild(self.settings)
+        briefs = self._look()
+        names = sorted((name for name in briefs if wanted.takes_night(date.fromisoformat(name))), reverse=True)
+        if wanted.of_groups:
+            names = [name for name in names if any(wanted.takes(*brief) for brief in briefs[name])]
+        pages = max(1, -(-len(names) // size))
+        number = min(max(1, number), pages)
+        shown = names[(number - 1) * size : number * size]
+        groups = [brief for night in briefs.values() for brief in night]
+        return Page(
+            [self._night(name, wanted) for name in shown],
+            number,
+            pages,
+            len(names),
+            sorted({brief[0] for brief in groups}, key=str.casefold),
+            sorted({brief[1] for brief in groups}, key=str.casefold),
+        )
+
+    def _night(self, name: str, wanted: Wanted) -> dict[str, Any]:
+        night = read_night(self.settings, date.fromisoformat(name))
+        rows = sorted(night["groups"].values(), key=lambda row: (row["target"].casefold(), row["filter_name"]))
+        shown = [row for row in rows if wanted.takes(*_brief(row))]
+        return {**night, "groups": shown, "hidden": len(rows) - len(shown)}
+
+    def _look(self) -> dict[str, tuple[_Brief, ...]]:
+        with self._lock:
+            present: _Known = {}
+            for entry in os.scandir(nights_folder(self.settings)):
+                name, _, extension = entry.name.partition(".")
+                if extension != "json" or len(name) != 10:
+                    continue
+                changed = entry.stat().st_mtime_ns
+                known = self._known.get(name)
+                if known is None or known[0] != changed:
+                    known = (changed, _briefs(read_json(nights_folder(self.settings) / entry.name)))
+                present[name] = known
+            self._known = self._with_lost(present)
+            return {name: briefs for name, (_, briefs) in self._known.items()}
+
+    def _with_lost(
+        self, present: dict[str, tuple[int, tuple[_Brief, ...]]]
+    ) -> dict[str, tuple[int, tuple[_Brief, ...]]]:
+        """Add the nights whose file was deleted, but not their report."""
+        for name in self._known.keys() - present.keys():
+            night = date.fromisoformat(name)
+            values = read_night(self.settings, night)
+            if values["groups"] or report_path(self.settings, night).exists():
+                present[name] = (0, _briefs(values))
+        return present
+
+
+def _briefs(values: Any) -> tuple[_Brief, ...]:
+    groups = values.get("groups", {}) if isinstance(values, dict) else {}
+    return tuple(_brief(row) for row in groups.values())
+
+
+def _brief(row: dict[str, Any]) -> _Brief:
+    return row["target"], row["filter_name"], (row["quality"] or {}).get("grade", ""), row["state"]
