@@ -13,6 +13,7 @@ from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform, fit_transform
 
 Points = NDArray[np.float64]
+Complexes = NDArray[np.complexfloating]
 
 BRIGHTEST: Final = 40
 MOST_ROTATION: Final = math.radians(3.0)
@@ -124,7 +125,7 @@ def _refused(reason: str) -> Match:
     return Match(Transform(), 0, 0.0, nan, nan, 1.0, 0.0, reason)
 
 
-def _pairs(points: Points) -> tuple[Points, NDArray[np.complex128]]:
+def _pairs(points: Points) -> tuple[Complexes, Complexes]:
     """Return the first points of all pairs, as complex numbers, and the way to the second."""
     i, j = np.triu_indices(len(points), 1)
     z = points @ (1.0, 1.0j)
@@ -164,7 +165,7 @@ def _hypotheses(stars: Stars, reference: Stars, shape: tuple[int, int]) -> tuple
     return transforms, 2 * len(way) * len(way_there)
 
 
-def _most_voted(goal: NDArray[np.complex128], flipped: NDArray[np.bool_], length: Points) -> NDArray[np.intp]:
+def _most_voted(goal: Complexes, flipped: NDArray[np.bool_], length: Points) -> NDArray[np.intp]:
     """Return the hypotheses with the most neighbours; of neighbours those of the longest pairs first."""
     if len(goal) == 0:
         return np.zeros(0, dtype=np.intp)

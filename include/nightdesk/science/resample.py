@@ -43,10 +43,10 @@ def turn_planes(planes: Planes) -> Planes:
     array([[3., 2., 1.]])
     """
     return Planes(
-        *(
-            np.ascontiguousarray(plane[::-1, ::-1])
-            for plane in (planes.data, planes.variance, planes.shared_variance, planes.flags)
-        )
+        np.ascontiguousarray(planes.data[::-1, ::-1]),
+        np.ascontiguousarray(planes.variance[::-1, ::-1]),
+        np.ascontiguousarray(planes.shared_variance[::-1, ::-1]),
+        np.ascontiguousarray(planes.flags[::-1, ::-1]),
     )
 
 
@@ -163,7 +163,7 @@ def _medians(
     for number, (dy, dx) in enumerate(steps):
         y, x = np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1)
         values[number] = np.where(good[y, x], image[y, x], np.nan)
-    some = np.isfinite(values).any(axis=0)
+    some = np.asarray(np.isfinite(values).any(axis=0))
     medians = np.zeros(len(rows))
     medians[some] = np.nanmedian(values[:, some], axis=0)
     return medians, some

@@ -297,11 +297,8 @@ def _measure(
     error = np.hypot(np.hypot(error, ERROR_FLOOR), np.where(is_saturated, SATURATED_ERROR, 0.0))
     good = _is_star(clean.shape, found, x, y, flux, radii, fwhm) & (spoilt_share < 0.2)
     kept = np.flatnonzero(good)[np.argsort(flux[good], kind="stable")[::-1]]
-    stars = Stars(
-        *(plane[kept] for plane in (x, y, flux, error, FWHM_PER_HALF_LIGHT_RADIUS * radii, is_saturated)),
-        fwhm=fwhm,
-        sky=sky,
-    )
+    width = FWHM_PER_HALF_LIGHT_RADIUS * radii
+    stars = Stars(x, y, flux, error, width, is_saturated, fwhm, sky).chosen(kept)
     stars = _without_doubles(stars, fwhm)
     return stars.chosen(np.arange(min(len(stars), MOST_STARS)))
 
