@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from nightdesk.io.atomic import write_bytes
 from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.raw import is_image
 from nightdesk.io.unpacking import check_tiles
-from nightdesk.science.flag import FLAG_MEANINGS
+from nightdesk.science.flag import FLAG_MEANINGS, NO_DATA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -154,6 +154,7 @@ def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = 
 
     The same frame gives the same bytes on any day and machine.
     """
+    frame = _storable(frame, depth)
     header = frame.header
     hdus: list[Any] = [fits.PrimaryHDU(_cast(frame.data, depth), header=header, do_not_scale_image_data=True)]
     if frame.flags is None:
@@ -167,6 +168,24 @@ def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = 
         if frame.shared_variance is not None:
             hdus.append(_plane(frame.shared_variance, "VARCAL", depth, "electron2"))
     write_hdus(path, [*hdus, *extra])
+
+
+def _storable(frame: Frame, depth: str) -> Frame:
+    """Flag as NO_DATA what the number type cannot hold: a raw's garbage of 1e38 must not be infinite in a product."""
+    planes = [plane for plane in (frame.data, frame.variance, frame.shared_variance) if plane is not None]
+    limit = np.finfo(depth).max
+    if frame.flags is None or all(max(plane.max(), -plane.min()) <= limit for plane in planes):
+        return frame
+    sound = np.logical_and.reduce([np.abs(plane) <= limit for plane in planes])
+    shared = None if frame.shared_variance is None else np.where(sound, frame.shared_variance, 0.0)
+    flags = np.where(sound, frame.flags, frame.flags | NO_DATA)
+    return replace(
+        frame,
+        data=np.where(sound, frame.data, 0.0),
+        variance=np.where(sound, frame.variance, 0.0),
+        shared_variance=shared,
+        flags=flags,
+    )
 
 
 def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
