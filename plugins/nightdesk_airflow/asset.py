@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def stack_asset(group: Group) -> Asset:
     """Return the asset of the group's target and filter (and instrument, where there are several)."""
     name = "/".join(group.parts)
-    return Asset(name=name, uri=f"nightdesk://stack/{name}", group="nightdesk")
+    return Asset(name=name, uri=f"nightdesk://stack/{name}")
 
 
 def announce_stack(event: Any, group: Group, stack: dict[str, Any]) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import logging
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+log = logging.getLogger(__name__)
+
 ACTIVE = ["queued", "running"]
 REASON = "reason"  # XCom key under which a step leaves why it failed, for its run's verdict
 FRAME_TASKS = {"isr": "frame.isr", "extinction": "frame.extinction", "align": "align"}
+
+
+def skip(reason: str) -> NoReturn:
+    """Skip this task; Airflow itself keeps the reason out of the log."""
+    log.warning("%s", reason)
+    raise AirflowSkipException(reason)
 
 
 def active_runs(dag_id: str, run_ids: Iterable[str]) -> list[str]:
@@ -64,7 +73,7 @@ def skip_unless_succeeded(ti: Any, task_ids: list[str]) -> None:
     states = task_states(ti, task_ids)
     for task_id in task_ids:
         if (state := states.get(task_id, "none")) != "success":
-            raise AirflowSkipException(f"Nothing to do: {task_id} ended as {state}; its log says why.")
+            skip(f"Nothing to do: {task_id} ended as {state}; its log says why.")
 
 
 def failed_tasks(ti: Any, task_ids: list[str]) -> dict[str, str]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, DagRunTriggerException
+from airflow.sdk.exceptions import AirflowFailException, DagRunTriggerException
 
-from nightdesk_airflow.run import active_runs
+from nightdesk_airflow.run import active_runs, skip
 from nightdesk_airflow.task import nightdesk_errors
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class StartRunOperator(BaseOperator):
     def execute(self, context: Context) -> Any:
         """Start the run unless it is active: clearing it then would tear its tasks from under it."""
         if self.is_active():
-            raise AirflowSkipException(f"{self.trigger_run_id} is active already and left alone.")
+            skip(f"{self.trigger_run_id} is active already and left alone.")
         self.start(wait=False)
 
     def is_active(self) -> bool:
@@ -124,7 +124,7 @@ class ReduceGroupOperator(StartRunOperator):
         if failed or state == "unknown":
             raise AirflowFailException(f"{reason}. The run {self.trigger_run_id} of {self.trigger_dag_id} tells more.")
         if state == "waiting":
-            raise AirflowSkipException(reason)
+            skip(reason)
         return reason
 
     def _settings_and_group(self) -> tuple[Any, Any]:

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 from airflow.sdk import get_current_context
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
-from nightdesk_airflow.run import REASON
+from nightdesk_airflow.run import REASON, skip
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +35,7 @@ def nightdesk_errors() -> Iterator[None]:
     except NightdeskError as error:
         raise AirflowFailException(str(error)) from None
     except (Waiting, FrameLost) as reason:
-        raise AirflowSkipException(str(reason)) from None
+        skip(str(reason))
 
 
 def settings_and_group() -> tuple[Settings, Group]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ from tools import observatory
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PLACE = Path(tempfile.mkdtemp(prefix="nightdesk-dags-"))
+atexit.register(shutil.rmtree, PLACE, ignore_errors=True)
 CONFIG = PLACE / "observatory.toml"
 CONFIG.write_text('[site]\ntimezone = "Australia/Sydney"\n', encoding="utf-8")
 ENVIRONMENT = observatory.environment(PLACE / "home", port=28079, config=CONFIG, data=PLACE / "data")
 
 # Airflow reads its settings when it is first imported, so they must stand before any test module is.
-os.environ.update(
-    {name: value for name, value in ENVIRONMENT.items() if name.startswith(("AIRFLOW", "NIGHTDESK_CONFIG"))}
-)
+os.environ.update({name: value for name, value in ENVIRONMENT.items() if name.startswith("AIRFLOW")})
 sys.path.insert(0, str(CHECKOUT / "plugins"))
 
 
@@ -38,6 +38,8 @@ def dags() -> dict[str, Any]:
     """Return all Dags, as the Dag processor reads them."""
     from airflow.dag_processing.dagbag import DagBag
 
-    bag = DagBag(CHECKOUT / "dags")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("NIGHTDESK_CONFIG", str(CONFIG))
+        bag = DagBag(CHECKOUT / "dags")
     assert bag.import_errors == {}
     return dict(bag.dags)

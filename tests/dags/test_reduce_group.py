@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -64,15 +63,13 @@ class Observatory:
 
 
 @pytest.fixture
-def observatory(
-    tmp_path: Path, dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Observatory]:
+def observatory(tmp_path: Path, dags: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Observatory:
     config = tmp_path / "observatory.toml"
     monkeypatch.setenv("NIGHTDESK_CONFIG", str(config))
     monkeypatch.setenv("NIGHTDESK_DATA", str(tmp_path / "data"))
     made = Observatory(tmp_path / "data", dags["reduce_group"], config)
     made.configure("")
-    yield made
+    return made
 
 
 def test_a_good_group_is_green_and_on_disk(observatory: Observatory) -> None:
@@ -135,7 +132,7 @@ def test_a_missing_master_is_red_and_says_which(observatory: Observatory) -> Non
     outcome = observatory.reduce()
     assert outcome.state == "failed"
     assert outcome.manifest["state"] == "failed"
-    assert "bias2x2.fits" in outcome.manifest["reason"]
+    assert "no master flat" in outcome.manifest["reason"]
     assert "combine" not in [task for task, states in outcome.states.items() if "failed" in states.values()]
 
 
@@ -151,5 +148,5 @@ def test_a_wrong_line_of_the_sidecar_is_one_red_square(observatory: Observatory)
 
 def test_a_target_that_is_no_name_fails_at_once(observatory: Observatory) -> None:
     observatory.simulate(frames=1)
-    with pytest.raises(Exception, match="pattern|match"):
+    with pytest.raises(Exception, match="pattern"):
         observatory.dag.test(run_conf={"target": "../etc", "filter_name": "R", "night": "2026-11-21"})

@@ -1,0 +1,85 @@
+"""One real Airflow for all tests here: scheduler, triggerer, Dag processor and API server on sqlite."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from nightdesk.night import night_of
+from nightdesk.settings import load_settings
+from nightdesk.simulate import simulate
+from tests.airflow.desk import Airflow, Desk
+from tools import observatory
+
+FIRST_PORT = 28080
+HERE = Path(__file__).parent
+
+LIVE_TARGETS = ("M1", "M2", "M3", "M5", "M13", "M15", "M31", "M33", "M42", "M57", "M81", "M82")
+ARCHIVE_TARGET = "M101"
+FRAMES = 6
+
+CONFIGURATION = """
+[site]
+timezone = "Atlantic/Canary"
+
+[watch]
+settle_seconds = 3
+readout_seconds = 1
+stalled_seconds = 12
+rescan_seconds = 5
+
+[archive]
+from = {oldest}
+nights_per_day = 2
+"""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.airflow)
+            item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("observatory")
+
+
+@pytest.fixture(scope="session")
+def desk(place: Path) -> Iterator[Desk]:
+    """The running desk, with masters and nothing else on its disk; its logs are printed if it does not come up."""
+    home, root, config = place / "home", place / "data", place / "observatory.toml"
+    night = night_of(datetime.now(UTC), ZoneInfo("Atlantic/Canary"))
+    config.write_text(CONFIGURATION.format(oldest=night - timedelta(days=40)))
+    archive = tuple(night - timedelta(days=age) for age in (15, 14, 13, 12, 11))
+    live = simulate(place / "sky", targets=LIVE_TARGETS, nights=(night,), frames=FRAMES, size=(96, 96), exposure=1.0)
+    old = simulate(place / "archive", targets=(ARCHIVE_TARGET,), nights=archive, frames=2, size=(96, 96), exposure=1.0)
+    shutil.copytree(live.root / "calibs", root / "calibs")
+    (home / "config").mkdir(parents=True)
+    shutil.copy(HERE / "airflow_local_settings.py", home / "config")
+    with observatory.start(home, data=root, config=config, port=FIRST_PORT) as running:
+        airflow = Airflow(running.url, *observatory.login(home))
+        settings = load_settings(config)
+        desk = Desk(
+            root=root,
+            skies=(live, old),
+            night=night,
+            archived=archive,
+            airflow=airflow,
+            observatory=running,
+            config=config,
+            settle_seconds=settings.watch.settle_seconds,
+            nights_per_day=settings.archive.nights_per_day,
+        )
+        try:
+            running.wait_until_ready(300)
+        except observatory.ObservatoryError as error:
+            raise AssertionError(f"{error}\n{desk.logs()}") from error
+        yield desk
+        airflow.close()
