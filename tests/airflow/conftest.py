@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -19,7 +20,7 @@ from tools import observatory
 FIRST_PORT = 28080
 HERE = Path(__file__).parent
 
-LIVE_TARGETS = ("M1", "M2", "M3", "M5", "M13", "M15", "M31", "M33", "M42", "M57", "M81", "M82")
+LIVE_TARGETS = ("M1", "M2", "M3", "M5", "M13", "M15", "M31", "M33", "M42", "M57", "M81", "M108", "M109")
 ARCHIVE_TARGET = "M101"
 FRAMES = 6
 
@@ -44,6 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.airflow)
             item.add_marker(pytest.mark.timeout(900))
+
+
+@pytest.fixture
+def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Write a line of the terminal's, for figures that are worth to be seen when all is green."""
+    reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+
+    def write(line: str) -> None:
+        reporter.write_line(f"\n{line}")
+
+    return write
 
 
 @pytest.fixture(scope="session")

@@ -311,10 +311,14 @@ class Desk:
 
     def map_index(self, group: Group, task: str, name: str) -> int:
         """Return the map index of the square of that name."""
+        return self.index_of(GROUP_DAG, group.run_id, name, task)
+
+    def index_of(self, dag_id: str, run_id: str, name: str, task: str | None = None) -> int:
+        """Return the map index of the square of that name, in any run."""
         return next(
             index
-            for (task_id, index), ti in self.airflow.tasks(GROUP_DAG, group.run_id).items()
-            if task_id == task and ti["rendered_map_index"] == name
+            for (task_id, index), ti in self.airflow.tasks(dag_id, run_id).items()
+            if task in (None, task_id) and ti["rendered_map_index"] == name
         )
 
     def red(self, group: Group) -> dict[str, str]:

@@ -30,7 +30,8 @@ def story(tell: Story) -> Story:
 @pytest.fixture(scope="module")
 def stories(desk: Desk, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
     """All stories that this session asks for, under way."""
-    asked = {item.callspec.params["name"] for item in request.session.items if item.originalname == "test_story"}
+    chosen = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    asked = {item.callspec.params["name"] for item in chosen if item.originalname == "test_story"}
     with told(desk, {name: STORIES[name] for name in STORIES if name in asked}) as futures:
         yield futures
 

@@ -63,7 +63,7 @@ def test_a_dag_says_what_to_do_when_a_square_is_red(dags: dict[str, Any], dag_id
     assert dag.description
     assert "square is red" in dag.doc_md or "square is red**" in dag.doc_md
     for task in dag.tasks:
-        text = task.doc_md or getattr(task, "python_callable", None).__doc__
+        text = task.doc_md or task.python_callable.__doc__
         assert "Red:" in text, task.task_id
 
 
