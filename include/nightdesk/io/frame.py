@@ -243,7 +243,8 @@ def _native(plane: NDArray[Any]) -> NDArray[Any]:
 def read_recipe(path: Path) -> str | None:
     """Return the recipe that a product was made by, or None when there is no whole product."""
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") as stream, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             header = fits.Header.fromfile(stream)
     except (OSError, EOFError, ValueError):
         return None

@@ -1,0 +1,207 @@
+"""Frames on disk: raws as they are read, products as they are written."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nightdesk.errors import FrameError
+from nightdesk.io.frame import RECIPE, Frame, read_frame, read_raw, read_recipe, write_frame
+from nightdesk.science.flag import FLAG_MEANINGS
+from nightdesk.settings import Instrument
+from tests.small_night import SmallNight
+
+NAME = "r0743053"
+SHAPE = (16, 20)
+CAMERA = Instrument()
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> SmallNight:
+    return SmallNight(tmp_path, shape=SHAPE)
+
+
+def frame_of(night: SmallNight, **changes: Any) -> Frame:
+    image = night.pixels(NAME).astype(np.float64)
+    flags = np.zeros(SHAPE, np.uint16)
+    flags[3, 4] = 5
+    header = fits.Header([("OBJECT", "M31"), (RECIPE, "abc")])
+    return Frame(
+        **{"data": image, "variance": image + 1, "shared_variance": image / 9, "flags": flags, "header": header}
+        | changes
+    )
+
+
+# Raws
+
+
+def test_a_raw_is_read_as_it_was_counted(night: SmallNight) -> None:
+    pixels, header = read_raw(night.write_raw(NAME), CAMERA)
+    np.testing.assert_array_equal(pixels, night.pixels(NAME))
+    assert pixels.dtype == np.uint16
+    assert (header["OBJECT"], header["EGAIN"]) == ("NGC5949", 2.1)
+
+
+@pytest.mark.parametrize("kind", ["zipped", "compressed", "in an extension"])
+def test_a_raw_may_be_packed(night: SmallNight, kind: str) -> None:
+    path = night.write_raw(NAME)
+    if kind == "zipped":
+        packed = path.with_suffix(".fits.gz")
+        packed.write_bytes(gzip.compress(path.read_bytes()))
+    else:
+        packed = path.with_suffix(".fits.fz")
+        header = fits.Header([("EGAIN", 9.9), ("OBJECT", "M31")])
+        image = (fits.CompImageHDU if kind == "compressed" else fits.ImageHDU)(night.pixels(NAME), header)
+        fits.HDUList([fits.PrimaryHDU(header=night.header(NAME, OBJECT="none")), image]).writeto(packed)
+    pixels, header = read_raw(packed, CAMERA)
+    np.testing.assert_array_equal(pixels, night.pixels(NAME))
+    assert header["AIRMASS"] == 1.2
+    if kind != "zipped":
+        assert (header["OBJECT"], header["EGAIN"]) == ("M31", 9.9)
+
+
+def write_images(path: Path, *shapes: tuple[int, ...]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    images = [fits.ImageHDU(np.full(shape, index, np.int16)) for index, shape in enumerate(shapes, start=1)]
+    fits.HDUList([fits.PrimaryHDU(), *images]).writeto(path)
+    return path
+
+
+def test_of_several_images_the_configuration_says_which(night: SmallNight) -> None:
+    path = write_images(night.raw(NAME), SHAPE, SHAPE)
+    with pytest.raises(FrameError, match=r"holds 2 images; say which by extension"):
+        read_raw(path, CAMERA)
+    pixels, _ = read_raw(path, Instrument(extension=2))
+    assert (pixels == 2).all()
+    with pytest.raises(FrameError, match="has no extension 3"):
+        read_raw(path, Instrument(extension=3))
+
+
+@pytest.mark.parametrize(
+    ("shapes", "told"),
+    [
+        pytest.param([], "holds no image", id="no image"),
+        pytest.param([(4, 16, 20)], r"axes (4, 16, 20) (slowest first), which is not two-dimensional", id="cube"),
+        pytest.param([(3, 16, 20)], "which is a colour image", id="colour"),
+        pytest.param([(20,)], "which is not two-dimensional", id="one axis"),
+        pytest.param([(101, 100)], "NAXIS1 x NAXIS2 = 100 x 101 is more than max_pixels = 10000", id="too large"),
+    ],
+)
+def test_what_is_no_image_of_an_allowed_size_is_told(
+    night: SmallNight, shapes: list[tuple[int, ...]], told: str
+) -> None:
+    path = write_images(night.raw(NAME), *shapes)
+    with pytest.raises(FrameError) as caught:
+        read_raw(path, Instrument(max_pixels=10_000))
+    assert str(caught.value).startswith(f"{NAME}.fits: ")
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("keep", [0, 100, 2880, 3200])
+def test_a_raw_that_is_cut_short_is_told_by_name(night: SmallNight, keep: int) -> None:
+    path = night.write_raw(NAME)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(FrameError, match=f"^{NAME}.fits: .*Copy it again"):
+        read_raw(path, CAMERA)
+
+
+def test_a_raw_that_is_gone_is_the_disks_trouble(night: SmallNight) -> None:
+    with pytest.raises(FileNotFoundError):
+        read_raw(night.raw(NAME), CAMERA)
+
+
+# Products
+
+
+@pytest.mark.parametrize("depth", ["float32", "float64"])
+def test_a_product_has_its_planes_at_their_places(night: SmallNight, depth: str) -> None:
+    path = night.root / "x.fits"
+    extra = fits.ImageHDU(np.ones(SHAPE, np.uint16), name="COVERAGE")
+    write_frame(path, frame_of(night), depth=depth, extra=[extra])
+    with fits.open(path, checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["SCI", "VAR", "DQ", "VARCAL", "COVERAGE"]
+        assert [hdu.header.get("BUNIT") for hdu in hdus[:4]] == ["electron", "electron2", None, "electron2"]
+        assert [hdu.data.dtype.name for hdu in hdus] == [depth, depth, "uint16", depth, "uint16"]
+        assert hdus["DQ"].data[3, 4] == 5
+        header = hdus["DQ"].header
+        assert {header[f"MSKM{n:04d}"]: header[f"MSKN{n:04d}"] for n in range(len(FLAG_MEANINGS))} == FLAG_MEANINGS
+        assert all("CHECKSUM" in hdu.header and "DATASUM" in hdu.header for hdu in hdus)
+
+
+def test_a_stack_has_no_shared_variance_of_its_own(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    write_frame(path, frame_of(night, shared_variance=None), depth="float32")
+    with fits.open(path) as hdus:
+        assert [hdu.name for hdu in hdus] == ["SCI", "VAR", "DQ"]
+    assert read_frame(path).shared_variance is None
+
+
+def test_a_product_of_the_notebook_is_two_images_with_the_same_header(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    frame = frame_of(night, shared_variance=None, flags=None)
+    write_frame(path, frame, depth="float64")
+    with fits.open(path) as hdus:
+        assert [type(hdu) for hdu in hdus] == [fits.PrimaryHDU, fits.ImageHDU]
+        assert hdus[0].header["OBJECT"] == hdus[1].header["OBJECT"] == "M31"
+        np.testing.assert_array_equal(hdus[1].data, frame.variance)
+    assert read_frame(path).flags is None
+
+
+def test_the_same_frame_gives_the_same_bytes(night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = night.root / "a.fits", night.root / "deeper/b.fits"
+    write_frame(first, frame_of(night), depth="float32")
+    monkeypatch.setenv("TZ", "Pacific/Tongatapu")
+    write_frame(second, frame_of(night), depth="float32")
+    assert first.read_bytes() == second.read_bytes()
+    assert b"20" + b"26-" not in first.read_bytes()[: 2880 * 2]  # no date of today's
+
+
+def test_writing_leaves_the_frame_as_it_was(night: SmallNight) -> None:
+    frame = frame_of(night)
+    header, data = frame.header.copy(), frame.data.copy()
+    write_frame(night.root / "x.fits", frame, depth="float32")
+    np.testing.assert_array_equal(frame.data, data)
+    assert frame.header["OBJECT"] == header["OBJECT"]
+
+
+def test_planes_are_read_native_and_writable(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    write_frame(path, frame_of(night), depth="float32")
+    frame = read_frame(path)
+    for plane in (frame.data, frame.variance, frame.shared_variance, frame.flags):
+        assert plane is not None
+        assert plane.dtype.isnative
+        plane[0, 0] = 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param({"variance": np.ones((3, 3))}, id="another shape"),
+        pytest.param({"flags": np.zeros((2, 2), np.uint16)}, id="flags of another shape"),
+        pytest.param(dict.fromkeys(("data", "variance", "shared_variance", "flags"), np.ones(5)), id="one axis"),
+    ],
+)
+def test_planes_must_share_one_shape_of_two_axes(night: SmallNight, changes: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"must share one shape \(ny, nx\)"):
+        frame_of(night, **changes)
+
+
+def test_the_recipe_is_read_without_the_pixels(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    assert read_recipe(path) is None
+    write_frame(path, frame_of(night), depth="float32")
+    assert read_recipe(path) == "abc"
+
+
+@pytest.mark.parametrize("content", [b"", b"hello", b"\0" * 3000, b"SIMPLE  =                    T" + b" " * 50])
+def test_what_is_no_product_has_no_recipe(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "x.fits"
+    path.write_bytes(content)
+    assert read_recipe(path) is None
+    assert read_recipe(tmp_path) is None
