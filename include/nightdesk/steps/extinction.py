@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nightdesk.desk.card import has_frame_card, write_frame_card
 from nightdesk.io.frame import RECIPE, Frame, read_frame, write_frame
-from nightdesk.io.header import require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.science import notebook
 from nightdesk.science.extinction import correct_extinction, extinction_factor
 from nightdesk.steps.batch import run_batch
+from nightdesk.steps.coefficient import find_coefficient
 from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
@@ -46,34 +47,34 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
 
 def _correct(work: Work, name: str) -> None:
     if work.is_current(EXTINCTION, name):
+        if not has_frame_card(work.layout, name):
+            _describe(work, name, read_frame(work.layout.product(EXTINCTION, name)))
         return
     frame = read_frame(work.require(POST_ISR, name))
     work.layout.product(SHIFTED, name).unlink(missing_ok=True)
     corrected = frame if frame.header.get("EXTCORR") is True else _above_atmosphere(work, name, frame)
     corrected.header[RECIPE] = work.recipe(EXTINCTION, name)
     write_frame(work.layout.product(EXTINCTION, name), corrected, depth=work.settings.depth)
+    _describe(work, name, corrected)
+
+
+def _describe(work: Work, name: str, frame: Frame) -> None:
+    write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
 
 
 def _above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
-    chosen = work.settings.filter_of(work.group)
-    keywords = work.settings.instrument_of(work.group).keywords
-    file_name = work.raw_path(name).name
-    airmass, source = require_number(
-        frame.header, file_name, keywords.airmass, what="airmass", setting="airmass", least=1
-    )
-    k = chosen.extinction
+    coefficient = find_coefficient(work.settings, work.group)
+    airmass, k = float(frame.header["AIRMASS"]), coefficient.k
     header = frame.header.copy()
-    header["AIRMASS"] = (
-        airmass,
-        "effective airmass" if source != "configuration" else "airmass given by configuration",
-    )
     header["EXTCORR"] = (True, "corrected for atmospheric extinction")
     header["EXTK"] = (k, "extinction coefficient (mag/airmass)")
-    header["EXTSIG"] = (chosen.extinction_sigma, "its error, common to all pixels, not in VAR")
-    header["EXTSRC"] = ("configuration", "where the coefficient comes from")
+    header["EXTSIG"] = (coefficient.sigma, "its error, common to all pixels, not in VAR")
+    header["EXTSRC"] = (coefficient.source, "where it comes from")
     header["EXTREF"] = ("TOA", "the image is as above the atmosphere")
     factor = extinction_factor(airmass, k)
-    header.add_history(f"Extinction: k = {k:g} mag/airmass at airmass {airmass:g}, a factor of {factor:.6f}.")
+    header.add_history(
+        f"Extinction: k = {k:g} mag/airmass at airmass {airmass:g}, a factor of {factor:.6f} ({coefficient.source})."
+    )
     if work.notebook:
         return Frame(notebook.correct(frame.data, airmass, k), frame.variance, None, None, header)
     data, variance = correct_extinction(frame.data, frame.variance, airmass=airmass, extinction_coefficient=k)

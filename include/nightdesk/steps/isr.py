@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
-from nightdesk.io.frame import RECIPE, Frame, read_raw, write_frame
-from nightdesk.io.header import find_number, inherit_header, require_number
+from nightdesk.io.airmass import Airmass, find_airmass
+from nightdesk.io.frame import RECIPE, Frame, write_frame
+from nightdesk.io.header import inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.manifest import FileState, forget_loss, renew_raw
@@ -16,7 +18,8 @@ from nightdesk.science import notebook
 from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
 from nightdesk.steps.batch import run_batch
-from nightdesk.steps.calibration import Calibration, dark_scale, size_words
+from nightdesk.steps.calibration import GAIN, Calibration, dark_scale, size_words
+from nightdesk.steps.raw_image import RawImage, read_raw_image
 from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
@@ -62,11 +65,13 @@ def _reduce(work: Work, calibration: Calibration, name: str) -> None:
         for later in (EXTINCTION, SHIFTED):
             work.layout.product(later, name).unlink(missing_ok=True)
         _require_member(work, path, state)
-        pixels, header = read_raw(path, work.settings.instrument_of(work.group))
-        _refuse_mosaic(path, header)
-        _check_shape(work, path, pixels)
+        raw = read_raw_image(work.settings, path, work.settings.instrument_of(work.group))
+        _refuse_mosaic(path, raw.header)
+        _check_shape(work, path, raw.pixels)
+        airmass = find_airmass(work.settings, work.settings.instrument_of(work.group), raw.header, path.name)
         reduce = _notebook_frame if work.notebook else _standard_frame
-        frame = reduce(work, calibration, path, pixels, header)
+        frame = reduce(work, calibration, raw)
+        _tell_airmass(frame.header, airmass)
         frame.header[RECIPE] = work.recipe(POST_ISR, name)
         write_frame(work.layout.product(POST_ISR, name), frame, depth=work.settings.depth)
     forget_loss(work.layout, name)
@@ -116,38 +121,40 @@ def _check_shape(work: Work, path: Path, pixels: NDArray[Any]) -> None:
         )
 
 
-def _notebook_frame(
-    work: Work, calibration: Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
-) -> Frame:
+def _tell_airmass(header: fits.Header, airmass: Airmass) -> None:
+    given = airmass.source == "configuration"
+    header["AIRMASS"] = (airmass.value, "airmass given by configuration" if given else "effective airmass")
+    header["AIRMSRC"] = (airmass.source, "where the airmass comes from")
+    if airmass.warning:
+        header["NDWARN"] = airmass.warning.encode("ascii", "replace").decode()
+        header.add_history(f"Warning: {header['NDWARN']}.")
+
+
+def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
     keywords = work.settings.instrument_of(work.group).keywords
-    masters = calibration.masters(pixels.shape)
-    gain, _ = require_number(header, path.name, keywords.gain, what="gain, e-/ADU", setting="gain", above=0)
-    _require_airmass(work, path, header)
-    data, variance = notebook.calibrate(pixels, masters["bias"].data, masters["flat"].data, gain)
-    return Frame(data, variance, None, None, inherit_header(header))
+    masters = calibration.masters(raw.pixels.shape)
+    gain = raw.gain if raw.joined else None
+    if gain is None:
+        gain, _ = require_number(raw.header, raw.path.name, keywords.gain, what=GAIN, setting="gain", above=0)
+    data, variance = notebook.calibrate(raw.pixels, masters["bias"].data, masters["flat"].data, gain)
+    product = inherit_header(raw.header)
+    raw.describe(product)
+    return Frame(data, variance, None, None, product)
 
 
-def _require_airmass(work: Work, path: Path, header: fits.Header) -> None:
+def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
     keywords = work.settings.instrument_of(work.group).keywords
-    require_number(header, path.name, keywords.airmass, what="airmass", setting="airmass", least=1)
-
-
-def _standard_frame(
-    work: Work, calibration: Calibration, path: Path, pixels: NDArray[Any], header: fits.Header
-) -> Frame:
-    keywords = work.settings.instrument_of(work.group).keywords
-    gain, _ = require_number(header, path.name, keywords.gain, what="gain, e-/ADU", setting="gain", above=0)
-    noise, noise_source = calibration.read_noise(path, header, gain)
+    path, header, shape = raw.path, raw.header, raw.pixels.shape
+    gain, noise, noise_source = calibration.amplifier(raw)
     exposure, _ = require_number(
         header, path.name, keywords.exposure, what="exposure time, s", setting="exposure", least=0
     )
-    _require_airmass(work, path, header)
-    masters = calibration.masters(pixels.shape)
+    masters = calibration.masters(shape)
     bias, dark = masters.get("bias"), masters.get("dark")
-    flat, flat_variance = calibration.flat(pixels.shape)
+    flat, flat_variance = calibration.flat(shape)
     contains_bias = dark is not None and dark.contains_bias
     planes = remove_signature(
-        pixels,
+        raw.pixels,
         gain=gain,
         read_noise=noise,
         bias=bias.data if bias else None,
@@ -158,14 +165,16 @@ def _standard_frame(
         dark_scale=dark_scale(work, path, dark, exposure),
         flat=flat,
         flat_variance=flat_variance,
-        saturation=find_number(header, path.name, keywords.saturation),
-        bad_pixels=calibration.bad_pixels(pixels.shape),
+        saturation=raw.saturation,
+        bad_pixels=calibration.bad_pixels(shape),
         flat_limit=work.settings.calibs.flat_limit,
     )
+    typical = float(np.sqrt(np.mean(np.square(noise))))
     if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
-        planes = _without_cosmic_rays(planes, noise)
+        planes = _without_cosmic_rays(planes, typical)
     product = inherit_header(header)
-    _describe(product, work, masters, gain=gain, noise=noise, noise_source=noise_source)
+    raw.describe(product)
+    _describe(product, work, masters, gain=gain, noise=typical, noise_source=noise_source)
     return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
 
 
@@ -195,6 +204,8 @@ def _describe(
         header[f"{keyword}COR"] = (master is not None, f"whether a master {role} was used")
         if master is not None:
             header[f"{keyword}FIL"] = work.layout.relative(master.path)
+            if (days := work.masters.distances.get(role)) is not None:
+                header[f"{keyword}DAY"] = (days, f"days from the night to that of the {role}")
     if "dark" in masters:
         header["DARKBIAS"] = (masters["dark"].contains_bias, "whether that dark contains the bias")
     noiseless = [role for role, master in masters.items() if master.variance is None]
