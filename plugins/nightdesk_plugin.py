@@ -1,9 +1,8 @@
 """Registers with Airflow what Nightdesk adds to it."""
 
-from typing import ClassVar
-
 from airflow.plugins_manager import AirflowPlugin
 
+from nightdesk_airflow.desk import PREFIX, VIEWS, LazyDesk
 from nightdesk_airflow.start import StartedRunLink
 
 
@@ -11,4 +10,6 @@ class NightdeskPlugin(AirflowPlugin):
     """Nightdesk in Airflow: `airflow plugins` lists it when the plugins folder is the right one."""
 
     name = "nightdesk"
-    operator_extra_links: ClassVar = [StartedRunLink()]
+    operator_extra_links = [StartedRunLink()]  # noqa: RUF012  # an instance variable in the base class
+    external_views = VIEWS
+    fastapi_apps = [{"app": LazyDesk(), "url_prefix": PREFIX, "name": "Nightdesk"}]  # noqa: RUF012  # as above

@@ -1,0 +1,360 @@
+"""The desk's pages: what each one shows, handed to its template."""
+
+from __future__ import annotations
+
+import json
+import time
+import warnings
+from datetime import UTC, date, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, urlencode
+
+from fastapi.responses import HTMLResponse, Response
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from nightdesk import __version__
+from nightdesk.desk import image, positions, words
+from nightdesk.desk.card import read_card
+from nightdesk.desk.night import group_row, last_raw, read_night
+from nightdesk.desk.night_page import counts_of
+from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card
+from nightdesk.desk.search import NightIndex, Wanted
+from nightdesk.desk.served import FRAME_STEPS, RAW, STACK, NotThereError, Served
+from nightdesk.errors import NightdeskError
+from nightdesk.io.association import KINDS, list_candidates, wanted_of
+from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
+from nightdesk.quality import GRADES, grade_figures
+from nightdesk_airflow.desk.access import GROUP_DAG
+
+if TYPE_CHECKING:
+    from fastapi import Request
+
+    from nightdesk.settings import Settings
+
+BEFORE_AND_AFTER: Final = {
+    "frame.isr": (RAW, POST_ISR),
+    "frame.extinction": (POST_ISR, EXTINCTION),
+    "align": (EXTINCTION, SHIFTED),
+}
+STEP_TITLES: Final = {RAW: "raw", POST_ISR: "after ISR", EXTINCTION: "before alignment", SHIFTED: "aligned"}
+NIGHT_DAG: Final = "reduce_night"
+RAW_SECONDS: Final = 10.0
+LONGEST_HEADER: Final = 2000
+
+
+def nights(request: Request, settings: Settings, wanted: Wanted, number: int) -> Response:
+    """All nights, newest first, a page at a time."""
+    found = _index(settings).page(wanted, number)
+    asked = {
+        "target": wanted.target,
+        "filter": wanted.filter_name,
+        "quality": wanted.quality,
+        "first": wanted.first.isoformat() if wanted.first else "",
+        "last": wanted.last.isoformat() if wanted.last else "",
+    }
+    return _page(
+        request,
+        "nights.html",
+        found=found,
+        asked=asked,
+        grades=GRADES,
+        last_raw=_last_raw(settings, int(time.monotonic() / RAW_SECONDS)),
+        counts_of=counts_of,
+        weekday=lambda night: date.fromisoformat(night).strftime("%A"),
+        page_link=lambda page: "nights?" + urlencode({k: v for k, v in asked.items() if v} | {"page": page}),
+    )
+
+
+def stack(request: Request, served: Served) -> Response:
+    """A group's stack: the viewer, and what is known of it."""
+    manifest = served.manifest
+    there = served.present(STACK, "")
+    names = [raw["name"] for raw in (manifest or {}).get("raws", []) if raw["fate"] == "used"]
+    images = [{"step": STACK, "name": "", "title": "stack"}] if there else []
+    for step in (SHIFTED, EXTINCTION):
+        images += [
+            {"step": step, "name": name, "title": f"{name}, {STEP_TITLES[step]}"}
+            for name in dict.fromkeys(names)
+            if served.present(step, name)
+        ]
+    return _page(
+        request,
+        "stack.html",
+        served=served,
+        row=group_row(served.settings, served.group),
+        manifest=manifest,
+        card=read_card(stack_card(served.layout)),
+        data={"group": served.group.run_id, "images": images},
+        there=there,
+        header=_header(served) if there else [],
+        provenance=_provenance(served) if there else [],
+        neighbours=_neighbours(served),
+    )
+
+
+def frames(request: Request, served: Served) -> Response:
+    """Every frame of a group with its figures, its fate and the reason; which masters were used and why not others."""
+    manifest = served.manifest
+    layout = served.layout
+    trend = read_card(stack_card(layout)).get("frames", {})
+    fates = {raw["name"]: raw for raw in reversed((manifest or {}).get("raws", []))}
+    inputs = served.inputs
+    names = sorted({*fates, *served.names, *(inputs.left_out if inputs else {})})
+    rows = []
+    for name in names:
+        card = read_card(frame_card(layout, name)) if name in served.names else {}
+        raw = fates.get(name)
+        in_work = {"fate": "in work", "reason": "its group has not been reduced with it yet"}
+        if inputs and name in inputs.left_out:
+            in_work = {"fate": "left out", "reason": inputs.left_out[name]}
+        rows.append(
+            {
+                "name": name,
+                **{key: card.get(key) for key in _FIGURES},
+                "fate": (raw or in_work)["fate"],
+                "reason": (raw or in_work)["reason"],
+                "quality": grade_figures(served.settings, card, served.group.filter_name) if card else None,
+                "thumbnail": name in served.names and frame_thumbnail(layout, name).exists(),
+                "known": name in served.names,
+                **trend.get(name, {"dx": None, "dy": None, "transparency": None}),
+            }
+        )
+    return _page(
+        request,
+        "frames.html",
+        served=served,
+        manifest=manifest,
+        row=group_row(served.settings, served.group),
+        rows=rows,
+        masters=_masters(served),
+        data={"group": served.group.run_id, "frames": [_plotted(row) for row in rows if row["moment"]]},
+        neighbours=_neighbours(served),
+    )
+
+
+_FIGURES: Final = (
+    "fwhm",
+    "ellipticity",
+    "sky",
+    "noise",
+    "depth",
+    "stars",
+    "exposure",
+    "airmass",
+    "moment",
+    "zero_point",
+)
+
+
+def _plotted(row: dict[str, Any]) -> dict[str, Any]:
+    moment = datetime.fromisoformat(row["moment"])
+    aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    keys = ("name", "fwhm", "sky", "transparency", "dx", "dy", "airmass", "fate")
+    return {"time": aware.timestamp(), **{key: row[key] for key in keys}}
+
+
+def frame(request: Request, served: Served, name: str, task: str, index: str) -> Response:
+    """One frame before and after a step: the one asked for, or that of a mapped task."""
+    names = [served.require_name(name)] if name else _batch(served, index)
+    chosen = names[0]
+    steps = BEFORE_AND_AFTER.get(task, FRAME_STEPS)
+    images = [
+        {"step": step, "name": chosen, "title": STEP_TITLES[step]} for step in steps if served.present(step, chosen)
+    ]
+    manifest = served.manifest
+    raw = next((raw for raw in (manifest or {}).get("raws", []) if raw["name"] == chosen), None)
+    card = read_card(frame_card(served.layout, chosen))
+    return _page(
+        request,
+        "frame.html",
+        served=served,
+        name=chosen,
+        names=names,
+        task=task,
+        images=images,
+        missing=[STEP_TITLES[step] for step in steps if not served.present(step, chosen)],
+        fate=raw,
+        loss=_loss(served, chosen),
+        card=card,
+        quality=grade_figures(served.settings, card, served.group.filter_name) if card else None,
+        others=served.names,
+        data={"group": served.group.run_id, "images": images},
+    )
+
+
+def _loss(served: Served, name: str) -> dict[str, Any] | None:
+    from nightdesk.io.atomic import read_json
+
+    values = read_json(served.layout.failure(name))
+    return values if isinstance(values, dict) else None
+
+
+def _batch(served: Served, index: str) -> list[str]:
+    """Return the frames of a mapped task: its place in the list that `list_frames` made."""
+    if not index.isdigit():
+        raise NotThereError("This page is about one frame: open it from a frame's square (isr, extinction, align).")
+    size = served.settings.batch.frames_per_task
+    names = list(served.names[int(index) * size : (int(index) + 1) * size])
+    if not names:
+        raise NotThereError(f"{served.group.key} has no frame for the square number {index}.")
+    return names
+
+
+def pick(request: Request, served: Served, *, writable: bool) -> Response:
+    """The star picker."""
+    rows = image.sidecar_rows(served)
+    names = [name for name in served.names if served.present(EXTINCTION, name) or served.present(RAW, name)]
+    ordered = [name for name in rows if name in names] + [name for name in names if name not in rows]
+    images = [
+        {"step": EXTINCTION if served.present(EXTINCTION, name) else RAW, "name": name, "title": name}
+        for name in ordered
+    ]
+    path = served.layout.sidecars[0]
+    return _page(
+        request,
+        "pick.html",
+        served=served,
+        images=images,
+        writable=writable,
+        place=served.layout.relative(path),
+        exists=path.is_file(),
+        data={
+            "group": served.group.run_id,
+            "images": images,
+            "seen": positions.version(path),
+            "rows": {name: {"x": x, "y": y, "use": use} for name, (x, y, use) in rows.items()},
+            "writable": writable,
+        },
+    )
+
+
+def other_dag(request: Request, dag: str, run: str) -> Response:
+    """What the tabs say on the runs of other Dags."""
+    return _page(request, "other.html", dag=dag, run=run, night_dag=dag == NIGHT_DAG)
+
+
+def sorry(request: Request, status: int, sentence: str) -> Response:
+    """Say why there is no page."""
+    return _page(request, "sorry.html", status=status, sentence=sentence, status_code=status)
+
+
+def _page(request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
+    text = _environment().get_template(template).render(request=request, version=__version__, **values)
+    return HTMLResponse(text, status_code)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"words": words, "GROUP_DAG": GROUP_DAG, "run_link": run_link, "link": link}
+    environment.filters |= {"printable": words.printable, "embedded": embedded, "ago": _ago}
+    return environment
+
+
+def run_link(run_id: str) -> str:
+    """Return the address of a group's run in Airflow, from one of the desk's pages."""
+    return f"../dags/{GROUP_DAG}/runs/{quote(run_id, safe='')}"
+
+
+def link(page: str, **values: str) -> str:
+    """Return the address of one of the desk's pages."""
+    return f"{page}?{urlencode({key.rstrip('_'): value for key, value in values.items()})}"
+
+
+def embedded(values: Any) -> Markup:
+    """Return values as JSON that can stand in a script element: nothing in it ends the element."""
+    text = json.dumps(values, ensure_ascii=True).replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+    return Markup(text)  # every character that HTML knows is written as its number
+
+
+def _ago(moment: float) -> str:
+    return words.seconds(max(0.0, time.time() - moment))
+
+
+_indices: list[NightIndex] = []
+_raws_seen: dict[int, tuple[float, str] | None] = {}
+
+
+def _index(settings: Settings) -> NightIndex:
+    """Return the nights of an observatory, remembered as long as its settings stay the same."""
+    if not _indices or _indices[0].settings is not settings:
+        _indices[:] = [NightIndex(settings)]
+    return _indices[0]
+
+
+def _last_raw(settings: Settings, moment: int) -> tuple[float, str] | None:
+    """Return the newest raw, looked for once in ten seconds."""
+    if moment not in _raws_seen:
+        _raws_seen.clear()
+        _raws_seen[moment] = last_raw(settings)
+    return _raws_seen.get(moment)
+
+
+def _neighbours(served: Served) -> dict[str, str | None]:
+    """Return the groups before and after this one in its night."""
+    rows = read_night(served.settings, served.group.night)["groups"].values()
+    runs = [row["run_id"] for row in sorted(rows, key=lambda row: (row["target"].casefold(), row["filter_name"]))]
+    if served.group.run_id not in runs:
+        return {"before": None, "after": None}
+    place = runs.index(served.group.run_id)
+    return {
+        "before": runs[place - 1] if place else None,
+        "after": runs[place + 1] if place + 1 < len(runs) else None,
+    }
+
+
+def _header(served: Served) -> list[tuple[str, str, str]]:
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        header = fits.getheader(served.file(STACK))
+        return [(card.keyword, str(card.value), card.comment) for card in header.cards[:LONGEST_HEADER]]
+
+
+def _provenance(served: Served) -> list[dict[str, str]]:
+    from astropy.io import fits
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with fits.open(served.file(STACK), memmap=False) as hdus:
+            if "PROVENANCE" not in hdus:
+                return []
+            table = hdus["PROVENANCE"].data
+            return [{name: str(row[name]).strip() for name in table.names} for row in table]
+
+
+def _masters(served: Served) -> list[dict[str, Any]]:
+    """Return the masters of each kind that there are, which was used, and why the others were not."""
+    inputs = served.inputs
+    if inputs is None:
+        return []
+    used = {entry["path"] for entry in (served.manifest or {}).get("inputs", [])}
+    found = []
+    try:
+        wanted = wanted_of(served.layout, inputs)
+        for kind in KINDS:
+            for candidate in list_candidates(served.settings, wanted, kind):
+                path = served.layout.relative(candidate.path)
+                why = "; ".join(candidate.failed) or ("" if path in used else "another one is nearer")
+                found.append(
+                    {
+                        "kind": kind.replace("_", " "),
+                        "path": path,
+                        "distance": candidate.distance,
+                        "used": path in used,
+                        "why": "" if path in used else why,
+                    }
+                )
+    except NightdeskError as error:
+        return [{"kind": "none", "path": "", "distance": "", "used": False, "why": str(error)}]
+    return sorted(found, key=lambda one: (one["kind"], not one["used"], one["path"]))

@@ -1,0 +1,52 @@
+// The frames' figures over the night; a click on a point opens its frame.
+import { pageData, query } from "./desk.js";
+
+const { group, frames } = pageData();
+const place = document.getElementById("plots");
+const PLOTS = [
+  ["FWHM", "px", ["fwhm"]],
+  ["Sky", "e⁻", ["sky"]],
+  ["Transparency", "", ["transparency"]],
+  ["Shift", "px", ["dx", "dy"]],
+  ["Airmass", "", ["airmass"]],
+];
+const COLOURS = ["--link", "--orange"];
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+let drawn = [];
+
+function draw() {
+  for (const plot of drawn) plot.destroy();
+  place.replaceChildren();
+  const sorted = [...frames].sort((one, other) => one.time - other.time);
+  drawn = PLOTS.filter(([, , keys]) => sorted.some((frame) => keys.some((key) => frame[key] !== null))).map(([title, unit, keys]) => {
+    const figure = document.createElement("figure");
+    const caption = Object.assign(document.createElement("figcaption"), { textContent: unit ? `${title} (${unit})` : title });
+    figure.append(caption);
+    place.append(figure);
+    const axis = { stroke: colour("--quiet"), grid: { stroke: colour("--line"), width: 0.5 }, ticks: { stroke: colour("--line") } };
+    let nearest = null;
+    const plot = new uPlot({
+      width: Math.max(280, figure.clientWidth),
+      height: 190,
+      legend: { show: keys.length > 1 },
+      cursor: { focus: { prox: 30 }, points: { size: 9 } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      axes: [{ ...axis }, { ...axis, size: 58 }],
+      series: [
+        { label: "UTC" },
+        ...keys.map((key, number) => ({ label: key, stroke: colour(COLOURS[number]), width: 1.5, points: { show: true, size: 7, fill: colour(COLOURS[number]) } })),
+      ],
+      hooks: { setCursor: [(self) => { nearest = self.cursor.idx; }] },
+    }, [sorted.map((frame) => frame.time), ...keys.map((key) => sorted.map((frame) => frame[key]))], figure);
+    plot.over.addEventListener("click", () => {
+      if (nearest !== null && sorted[nearest]) location.href = `frame?${query({ group, name: sorted[nearest].name })}`;
+    });
+    return plot;
+  });
+}
+
+if (place) {
+  draw();
+  addEventListener("themechange", draw);
+  addEventListener("resize", draw);
+}

@@ -1,0 +1,27 @@
+// The state of each run now, from Airflow's own API with this person's login: one question for all nights shown.
+import { askJson, query } from "./desk.js";
+
+const PAUSE = 10_000;
+
+async function refresh() {
+  const links = [...document.querySelectorAll("a.run")];
+  if (!links.length || document.hidden) return;
+  const nights = [...new Set(links.map((link) => link.dataset.run.slice(0, 12)))];
+  const states = new Map();
+  for (let offset = 0; ; offset += 100) {
+    const asked = { run_id_prefix_pattern: nights.join("|"), limit: 100, offset, order_by: "-run_after" };
+    const answer = await askJson(`../api/v2/dags/reduce_group/dagRuns?${query(asked)}`);
+    for (const run of answer.dag_runs) states.set(run.dag_run_id, run.state);
+    if (answer.dag_runs.length < 100) break;
+  }
+  for (const link of links) {
+    const state = states.get(link.dataset.run);
+    link.textContent = state || "no run";
+    link.className = `airflow run mark ${state || ""}`;
+  }
+}
+
+const quietly = () => refresh().catch(() => {});
+quietly();
+setInterval(quietly, PAUSE);
+document.addEventListener("visibilitychange", quietly);

@@ -1,0 +1,24 @@
+"""The note of a group's run: the stack's small picture, as it is when somebody looks, and links to the desk."""
+
+from __future__ import annotations
+
+from urllib.parse import quote, urlsplit
+
+
+def group_note(run_id: str) -> str:
+    """Return a run's note in markdown.
+
+    It holds no text from headers or file names: a run's id is made of cleaned names. The picture is served by the
+    desk, so it shows the stack of now, not of when the run was started.
+    """
+    base = _base_path()
+    query = f"group={quote(run_id, safe='')}"
+    picture = f"[![The stack]({base}/nightdesk/thumbnail?{query}&note=true)]({base}/nightdesk/stack?{query})"
+    links = [f"[{page.capitalize()}]({base}/nightdesk/{page}?{query})" for page in ("stack", "frames")]
+    return f"{picture}\n\n{' · '.join(links)}"
+
+
+def _base_path() -> str:
+    from airflow.sdk.configuration import conf
+
+    return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
