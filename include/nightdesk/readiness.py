@@ -78,7 +78,8 @@ def out_of_date(settings: Settings, group: Group) -> list[str]:
         if manifest["settings"] != _settings_hash(settings, group):
             reasons.append("the settings have changed")
     except SetupError as error:
-        reasons.append(str(error))
+        # a filter without settings: no news where the group failed for it
+        reasons += [str(error)] if manifest["settings"] is not None else []
     return reasons + _changed_masters(settings, group, manifest)
 
 
