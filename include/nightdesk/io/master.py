@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import SetupError
+from nightdesk.io.header import mend_cards
 from nightdesk.io.inventory import hash_file
 
 if TYPE_CHECKING:
@@ -99,6 +100,8 @@ def _read_header(path: Path) -> fits.Header:
 
 
 def _unreadable(path: Path, error: BaseException) -> SetupError:
+    if isinstance(error, OSError) and error.errno is not None:
+        raise error  # the disk's trouble, not the file's: worth another try
     return SetupError(f"{path.name}: the master cannot be read ({' '.join(str(error).split())}). Replace {path}.")
 
 
@@ -113,7 +116,7 @@ def read_master(path: Path) -> Master:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with fits.open(path, memmap=False) as hdus:
+            with path.open("rb") as stream, fits.open(stream, memmap=False) as hdus:
                 image = next(
                     (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
                     None,
@@ -122,10 +125,11 @@ def read_master(path: Path) -> Master:
                     raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
                 variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
                 flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
-                header = image.header
+                header = image.header.copy()
                 data = _native(image.data)
-    except (OSError, EOFError, TypeError, ValueError) as error:
+    except (OSError, EOFError, TypeError, ValueError, fits.VerifyError) as error:
         raise _unreadable(path, error) from error
+    mend_cards(header)
     for name, plane in (("VAR", variance), ("DQ", flags)):
         if plane is not None and plane.shape != data.shape:
             raise SetupError(
