@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -168,7 +168,7 @@ def test_groups_settle_each_for_itself(night: SmallNight, watch: Watch) -> None:
 
 
 @pytest.fixture
-def halves(night: SmallNight) -> Iterator[bytes]:
+def halves(night: SmallNight) -> bytes:
     """The last frame's bytes, of which half are on the disk."""
     path = night.raw(THREE)
     content = path.read_bytes()
