@@ -328,7 +328,7 @@ truth is known, because the frames are simulated; everything after the camera is
 reduce real frames.
 
 Written by `{command}`
-(seed {seed}, {realisations} realisations of each case, {minutes:.1f} minutes on one core).
+(seed {seed}, {realisations} realisations of each case, {minutes:.1f} minutes of one core).
 Run it again to get the same figures.
 
 **In blank sky of 200 and 1000 e- every figure below lies between {sky[0]:.3f} and {sky[1]:.3f}, on stars
@@ -350,7 +350,7 @@ Every frame is brought to the sky level of the first before frames are combined.
 
 What is left of the deviations beyond chance has two known causes. The flat is made with the same master
 bias as the frames, so that the error of the bias partly cancels, which VAR does not know: undithered stacks
-of 31 frames come out up to 2 % below 1 (with a bias of its own for the flat they do not). And the sky of so
+of 31 frames come out up to 2.5 % below 1 (with a bias of its own for the flat they do not). And the sky of so
 small an image is only known to 0.2 e-, which adds half a per cent to large stacks; in a full frame it adds
 nothing.
 
@@ -464,14 +464,14 @@ def main() -> None:
     parser.add_argument("--realisations", type=int, default=24, help="of each case (default 24)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "docs" / "noise.md")
     arguments = parser.parse_args()
-    start = time.monotonic()
+    start = time.process_time()
     figures = run(arguments.seed, arguments.realisations)
     text = page(
         figures,
         command=shlex.join(["python", "tools/noise_table.py", *sys.argv[1:]]),
         seed=arguments.seed,
         realisations=arguments.realisations,
-        minutes=(time.monotonic() - start) / 60,
+        minutes=(time.process_time() - start) / 60,
     )
     arguments.out.write_text(text, encoding="utf-8")
     print(f"wrote {arguments.out}")

@@ -122,7 +122,7 @@ def test_a_bright_sky_is_no_starlight() -> None:
 
 
 def test_an_outlier_does_not_raise_its_own_limit() -> None:
-    stack = stack_pixel([10.0, 11.0, 12.0, 400.0], [9.0, 9.0, 16.0, 1e4], sigmas=[3.0, 3.0, 4.0, 3.0])
+    stack = stack_pixel([10.0, 11.0, 12.0, 100.0], [9.0, 9.0, 16.0, 1e4], sigmas=[3.0, 3.0, 4.0, 3.0])
     assert stack.rejected_by_frame.tolist() == [0, 0, 0, 1]
 
 

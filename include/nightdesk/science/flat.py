@@ -1,5 +1,7 @@
 """The master flat: the relative sensitivity of each pixel."""
 
+from typing import Literal
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -8,8 +10,10 @@ def normalise_flat(
     flat: ArrayLike,
     variance: ArrayLike | None = None,
     region: tuple[slice, slice] | None = None,
+    *,
+    how: Literal["median", "mean"] = "median",
 ) -> tuple[NDArray[np.float64], NDArray[np.float64] | None, float]:
-    r"""Scale a master flat so that its median is 1.
+    r"""Scale a master flat so that its median (or mean) is 1.
 
     Parameters
     ----------
@@ -19,6 +23,8 @@ def normalise_flat(
         Variance of `flat`, in that unit squared.
     region : tuple of slice, optional
         Rows and columns (y, x) whose median counts; all of the flat if not given.
+    how : {'median', 'mean'}
+        What is divided out.
 
     Returns
     -------
@@ -27,7 +33,7 @@ def normalise_flat(
     variance : ndarray of float64, shape (ny, nx), or None
         Its variance, dimensionless; None if none was given.
     level : float
-        The median that was divided out, in the unit of `flat`.
+        What was divided out, in the unit of `flat`.
 
     Raises
     ------
@@ -51,9 +57,9 @@ def normalise_flat(
         raise ValueError(f"A flat has two dimensions (y, x); this one has {response.ndim}.")
     seen = response if region is None else response[region]
     finite = seen[np.isfinite(seen)]
-    level = float(np.median(finite)) if finite.size else 0.0
+    level = float((np.mean if how == "mean" else np.median)(finite)) if finite.size else 0.0
     if not level > 0:
-        raise ValueError(f"The median of a flat must be above 0, but it is {level:g}: this is no flat.")
+        raise ValueError(f"The {how} of a flat must be above 0, but it is {level:g}: this is no flat.")
     if variance is None:
         return response / level, None, level
     noise = np.asarray(variance, dtype=np.float64)

@@ -13,7 +13,7 @@ def remove_signature(
     raw: ArrayLike,
     *,
     gain: float,
-    read_noise: float,
+    read_noise: ArrayLike,
     bias: ArrayLike | None = None,
     bias_variance: ArrayLike | None = None,
     dark: ArrayLike | None = None,
@@ -22,7 +22,7 @@ def remove_signature(
     dark_scale: float = 1.0,
     flat: ArrayLike | None = None,
     flat_variance: ArrayLike | None = None,
-    saturation: float | None = None,
+    saturation: ArrayLike | None = None,
     bad_pixels: ArrayLike | None = None,
     flat_limit: float = 0.2,
 ) -> Planes:
@@ -34,8 +34,8 @@ def remove_signature(
         The exposure, in ADU.
     gain : float
         Electrons per ADU (EGAIN), above 0.
-    read_noise : float
-        In electrons, 0 or more.
+    read_noise : float or array_like, shape (ny, nx)
+        In electrons, 0 or more; a plane where amplifiers differ.
     bias : array_like, shape (ny, nx), optional
         Master bias, in ADU. It may be missing only where the dark contains the bias.
     bias_variance : array_like, shape (ny, nx), optional
@@ -52,7 +52,7 @@ def remove_signature(
         Master flat, dimensionless, normalised to about 1.
     flat_variance : array_like, shape (ny, nx), optional
         Variance of the master flat, dimensionless. Without it the master counts as noiseless.
-    saturation : float, optional
+    saturation : float or array_like, shape (ny, nx), optional
         Raw level from which a pixel is saturated, in ADU.
     bad_pixels : array_like, shape (ny, nx), optional
         Not zero where the detector is known to be bad.
@@ -117,7 +117,7 @@ def remove_signature(
     )
     flags[~np.isfinite(pedestal)] |= NO_DATA | BAD_PIXEL
     if saturation is not None:
-        flags[counts >= saturation] |= SATURATED
+        flags[counts >= np.asarray(saturation, dtype=np.float64)] |= SATURATED
     if bad_pixels is not None:
         flags[_plane(bad_pixels, "bad-pixel mask", shape) != 0] |= BAD_PIXEL
 
@@ -127,7 +127,7 @@ def remove_signature(
     sensitivity, sensitivity_variance = _sensitivity(flat, flat_variance, flat_limit, shape, flags)
 
     shot = np.maximum(signal + thermal, 0.0)
-    independent = (shot + read_noise**2) / sensitivity**2
+    independent = (shot + np.square(np.asarray(read_noise, dtype=np.float64))) / sensitivity**2
     shared = pedestal_variance / sensitivity**2 + (signal / sensitivity**2) ** 2 * sensitivity_variance
     shared = np.where(present, shared, 0.0)
     return Planes(signal / sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
@@ -183,10 +183,11 @@ def _finite(image: Image) -> Image:
     return np.where(np.isfinite(image), image, 0.0)
 
 
-def _check_numbers(gain: float, read_noise: float, dark_scale: float, flat_limit: float) -> None:
+def _check_numbers(gain: float, read_noise: ArrayLike, dark_scale: float, flat_limit: float) -> None:
     if not (np.isfinite(gain) and gain > 0):
         raise ValueError(f"The gain must be above 0 e-/ADU, but it is {gain}.")
-    if not (np.isfinite(read_noise) and read_noise >= 0):
+    noise = np.asarray(read_noise, dtype=np.float64)
+    if not (np.isfinite(noise).all() and (noise >= 0).all()):
         raise ValueError(f"The read noise must be 0 e- or more, but it is {read_noise}.")
     if not (np.isfinite(dark_scale) and dark_scale >= 0):
         raise ValueError(f"The scale of the dark must be 0 or more, but it is {dark_scale}.")
