@@ -79,8 +79,9 @@ def measure_overscan(
 
     Notes
     -----
-    The mean of n columns has the variance :math:`R^2 / n` for a read noise `R`. By `row` every pixel of a row gets
-    that noise in common: `overscan_noise_factor` says by how much it adds to the read noise.
+    The one level is the clipped mean of the rows' means, as IRAF's ccdproc fits it. The mean of n columns has the
+    variance :math:`R^2 / n` for a read noise `R`. By `row` every pixel of a row gets that noise in common:
+    `overscan_noise_factor` says by how much it adds to the read noise.
 
     Examples
     --------
@@ -93,7 +94,8 @@ def measure_overscan(
     if counts.ndim != 2 or not counts.size:
         raise ValueError(f"The overscan must have rows and columns, but its shape is {counts.shape}.")
     if method == "constant":
-        return np.full(len(counts), clipped_mean(counts, clip_sigma))
+        finite = np.isfinite(counts).all(axis=1)
+        return np.full(len(counts), clipped_mean(counts[finite].mean(axis=1), clip_sigma))
     rows = np.array([_row_level(row, clip_sigma) for row in counts])
     if not np.isfinite(rows).any():
         raise ValueError("The overscan holds no value that is a number.")
