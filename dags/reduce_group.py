@@ -36,6 +36,7 @@ from typing import Any
 from airflow.sdk import DAG, AssetAlias, TriggerRule, WeightRule, task, task_group
 
 from nightdesk_airflow.asset import announce_stack
+from nightdesk_airflow.notify import tell_failure
 from nightdesk_airflow.param import GROUP_PARAMS
 from nightdesk_airflow.run import aligned_frames, fail_for, failed_tasks, frame_states, skip_unless_succeeded
 from nightdesk_airflow.task import group_of_run, run_step, this_task
@@ -145,7 +146,7 @@ with DAG(
 
         return run_step(publish.run)
 
-    @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
+    @task(trigger_rule=TriggerRule.ALL_DONE, retries=0, on_failure_callback=tell_failure)
     def verdict() -> str:
         """Write `manifest.json` and say how the group ended.
 

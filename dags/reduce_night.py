@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG, CronDataIntervalTimetable, TriggerRule, task
 
-from nightdesk_airflow.night import ARCHIVE_POOL, groups_to_reduce, judge_night, write_report
+from nightdesk_airflow.night import ARCHIVE_POOL, groups_to_reduce, judge_night, notify_night, write_report
 from nightdesk_airflow.param import NIGHT_PARAMS
 from nightdesk_airflow.start import ReduceGroupOperator
 from nightdesk_airflow.task import this_task
@@ -92,9 +92,18 @@ with DAG(
         """
         return write_report()
 
+    @task
+    def notify() -> str:
+        """Send the report to whoever the configuration names ([notify]); to nobody, when it names no one.
+
+        Red: the mail server or the webhook refused. Mend its connection (Admin, Connections); then clear this
+        square.
+        """
+        return notify_night()
+
     @task(trigger_rule=TriggerRule.ALL_DONE, retries=0)
     def verdict() -> str:
         """Say how the night ended. Red: the sentence names the groups to mend."""
         return judge_night(this_task(), {"reduce": "find_groups", "reduce_archived": "find_archived_groups"})
 
-    [reduce, reduce_archived] >> report() >> verdict()
+    [reduce, reduce_archived] >> report() >> notify() >> verdict()

@@ -81,12 +81,23 @@ def write_report() -> str:
         return str(report.run(*settings_and_night()))
 
 
+def notify_night() -> str:
+    """Send the night's report to whoever the configuration names."""
+    from nightdesk_airflow.notify import tell_night
+
+    with nightdesk_errors():
+        settings, night = settings_and_night()
+        if night < last_night(settings):
+            return f"{night} is an archived night: nobody is told."
+        return tell_night(settings, night, get_current_context())
+
+
 def judge_night(ti: Any, finders: Mapping[str, str]) -> str:
     """Say how the night's groups ended; fail with the names of those that are not well.
 
     `finders` maps each task that reduces groups to the one that found them.
     """
-    besides = [*finders.values(), "report"]
+    besides = [*finders.values(), "report", "notify"]
     states = task_states(ti, [*finders, *besides])
     ended = {
         run["trigger_run_id"]: states.get(f"{task_id}_{index}", "none")

@@ -13,6 +13,8 @@ from nightdesk_airflow.run import REASON, skip
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from airflow.sdk import Context
+
     from nightdesk.group import Group
     from nightdesk.settings import Settings
 
@@ -40,10 +42,15 @@ def nightdesk_errors() -> Iterator[None]:
 
 def settings_and_group() -> tuple[Settings, Group]:
     """Read the settings and return the group that the current run's params name, checked once more."""
+    return settings_and_group_of(get_current_context())
+
+
+def settings_and_group_of(context: Context) -> tuple[Settings, Group]:
+    """Read the settings and return the group that a run's params name; for callbacks, which have no current run."""
     from nightdesk.group import Group
     from nightdesk.settings import load_settings
 
-    params = get_current_context()["params"]
+    params = context["params"]
     settings = load_settings()
     named = {key: params[key] for key in ("target", "filter_name", "night")}
     return settings, Group.from_params(settings, **named, instrument=params.get("instrument"))

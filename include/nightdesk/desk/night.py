@@ -103,6 +103,18 @@ def group_row(settings: Settings, group: Group) -> dict[str, Any]:
     }
 
 
+def counts_of(values: dict[str, Any]) -> dict[str, int]:
+    """Return how many raws a night has, how many groups were reduced, wait and are red."""
+    states = [row["state"] for row in values["groups"].values()]
+    return {
+        "raws": sum((values["raws"] or {}).values()),
+        "groups": len(states),
+        "reduced": sum(state in ("done", "partial") for state in states),
+        "waiting": states.count("waiting"),
+        "red": sum(state in ("failed", "partial") for state in states),
+    }
+
+
 def group_of_key(settings: Settings, key: str) -> Group | None:
     """Return the group of a key such as ``2026-11-21/NGC5949/R``; None when there can be none."""
     night, *instrument, target, filter_name = key.split("/")

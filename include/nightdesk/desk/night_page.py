@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightdesk.desk import words
-from nightdesk.desk.night import group_of_key, read_night
+from nightdesk.desk.night import counts_of, group_of_key, read_night
 from nightdesk.desk.place import stack_thumbnail
 from nightdesk.io.atomic import read_json
 from nightdesk.io.layout import Layout, report_path
@@ -36,18 +36,6 @@ def draw_night(settings: Settings, night: date) -> str:
         rows=[{**row, "picture": _picture(settings, row)} for row in rows],
         raws=report["raws"],
     )
-
-
-def counts_of(values: dict[str, Any]) -> dict[str, int]:
-    """Return how many raws a night has, how many groups were reduced, wait and are red."""
-    states = [row["state"] for row in values["groups"].values()]
-    return {
-        "raws": sum((values["raws"] or {}).values()),
-        "groups": len(states),
-        "reduced": sum(state in ("done", "partial") for state in states),
-        "waiting": states.count("waiting"),
-        "red": sum(state in ("failed", "partial") for state in states),
-    }
 
 
 def _picture(settings: Settings, row: dict[str, Any]) -> str:

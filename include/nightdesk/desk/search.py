@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from nightdesk.desk.night import read_night, rebuild
+from nightdesk.desk.night import counts_of, read_night, rebuild
 from nightdesk.desk.place import nights_folder
 from nightdesk.io.atomic import read_json
 from nightdesk.io.layout import report_path
@@ -96,7 +96,7 @@ class NightIndex:
         night = read_night(self.settings, date.fromisoformat(name))
         rows = sorted(night["groups"].values(), key=lambda row: (row["target"].casefold(), row["filter_name"]))
         shown = [row for row in rows if wanted.takes(*_brief(row))]
-        return {**night, "groups": shown, "hidden": len(rows) - len(shown)}
+        return {**night, "counts": counts_of(night), "groups": shown, "hidden": len(rows) - len(shown)}
 
     def _look(self) -> dict[str, tuple[_Brief, ...]]:
         with self._lock:

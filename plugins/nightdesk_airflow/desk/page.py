@@ -19,7 +19,6 @@ from nightdesk import __version__
 from nightdesk.desk import image, positions, words
 from nightdesk.desk.card import read_card
 from nightdesk.desk.night import group_row, last_raw, read_night
-from nightdesk.desk.night_page import counts_of
 from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card
 from nightdesk.desk.search import NightIndex, Wanted
 from nightdesk.desk.served import FRAME_STEPS, RAW, STACK, NotThereError, Served
@@ -62,7 +61,6 @@ def nights(request: Request, settings: Settings, wanted: Wanted, number: int) ->
         asked=asked,
         grades=GRADES,
         last_raw=_last_raw(settings, int(time.monotonic() / RAW_SECONDS)),
-        counts_of=counts_of,
         weekday=lambda night: date.fromisoformat(night).strftime("%A"),
         page_link=lambda page: "nights?" + urlencode({k: v for k, v in asked.items() if v} | {"page": page}),
     )
