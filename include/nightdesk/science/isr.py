@@ -188,7 +188,7 @@ def _check_numbers(gain: float, read_noise: ArrayLike, dark_scale: float, flat_l
         raise ValueError(f"The gain must be above 0 e-/ADU, but it is {gain}.")
     noise = np.asarray(read_noise, dtype=np.float64)
     if not (np.isfinite(noise).all() and (noise >= 0).all()):
-        raise ValueError(f"The read noise must be 0 e- or more, but it is {read_noise}.")
+        raise ValueError(f"The read noise must be 0 e- or more, but it is {noise}.")
     if not (np.isfinite(dark_scale) and dark_scale >= 0):
         raise ValueError(f"The scale of the dark must be 0 or more, but it is {dark_scale}.")
     if not 0 < flat_limit <= 1:

@@ -49,10 +49,10 @@ def _quantile(values: NDArray[np.float64], share: float) -> float:
     lower, upper = values[values < step], values[values > step]
     if not lower.size and not upper.size:
         return step
-    low_edge = 0.5 * (step + float(lower.max())) if lower.size else None
-    high_edge = 0.5 * (step + float(upper.min())) if upper.size else None
-    if low_edge is None or high_edge is None:
-        return float(high_edge if low_edge is None else low_edge)
+    low_edge = 0.5 * (step + float(lower.max(initial=-np.inf)))
+    high_edge = 0.5 * (step + float(upper.min(initial=np.inf)))
+    if not lower.size or not upper.size:
+        return high_edge if upper.size else low_edge
     shares = lower.size / values.size, 1 - upper.size / values.size
     z = [_NORMAL.inv_cdf(each) for each in (share, *shares)]
     return float(np.interp(z[0], z[1:], [low_edge, high_edge]))
