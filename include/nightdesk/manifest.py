@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from nightdesk.errors import NightdeskError, StaleProduct, one_line
 from nightdesk.io.atomic import locked, read_json, write_json
-from nightdesk.io.inventory import Selection, common_shape
+from nightdesk.io.inventory import Selection, common_shape, most_frequent, typical_temperature
 from nightdesk.io.layout import Layout
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def states_of(raws: Iterable[RawFacts]) -> frozenset[FileState]:
 
 
 def sidecar_state(layout: Layout) -> FileState | None:
-    """Return the state of the sidecar in force, or None."""
-    path = layout.sidecar
+    """Return the state of a person's sidecar, or None; one that Nightdesk made is a product, not an input."""
+    path = layout.person_sidecar
     return FileState.of(layout, path) if path else None
 
 
@@ -56,7 +56,7 @@ class Inputs:
     """What a group's last run set out with.
 
     `raws` are all raws of the group by path, copies and other setups too; `frames` are the names to reduce; `bias_pair`
-    are two raw biases of the night, if it has them.
+    are two raw biases of the night, if it has them. `shape` is that of the part with light, `raw_shape` of the raws.
     """
 
     run_id: str
@@ -67,6 +67,9 @@ class Inputs:
     shape: tuple[int, ...]
     binning: str
     bias_pair: tuple[str, ...] = ()
+    raw_shape: tuple[int, ...] = ()
+    exposure: float | None = None
+    temperature: float | None = None
 
     @property
     def states(self) -> frozenset[FileState]:
@@ -93,6 +96,9 @@ def write_inputs(
         shape=common_shape(selection.frames.values()),
         binning=binning,
         bias_pair=bias_pair,
+        raw_shape=most_frequent(facts.raw_shape for facts in selection.frames.values()),
+        exposure=next((facts.exposure for facts in selection.frames.values() if facts.exposure), None),
+        temperature=typical_temperature(selection.frames.values()),
     )
     with locked(layout.lock.with_name(".inputs.lock")):
         _write(layout, inputs)
@@ -113,6 +119,9 @@ def _write(layout: Layout, inputs: Inputs) -> None:
             "shape": list(inputs.shape),
             "binning": inputs.binning,
             "bias_pair": list(inputs.bias_pair),
+            "raw_shape": list(inputs.raw_shape),
+            "exposure": inputs.exposure,
+            "temperature": inputs.temperature,
         },
     )
 
@@ -132,6 +141,9 @@ def read_inputs(layout: Layout) -> Inputs | None:
         shape=tuple(values["shape"]),
         binning=values["binning"],
         bias_pair=tuple(values["bias_pair"]),
+        raw_shape=tuple(values["raw_shape"]),
+        exposure=values["exposure"],
+        temperature=values["temperature"],
     )
 
 

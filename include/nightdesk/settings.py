@@ -75,6 +75,7 @@ class Filter(_Table):
     wavelength: float | None = Field(default=None, ge=3000, le=11000)
     extinction_sigma: float = Field(default=0.03, ge=0)
     flat: Literal["required", "none"] = "required"
+    dark: Literal["optional", "required", "none"] = "optional"
     cosmic_rays: Literal["stack", "astroscrappy"] = "stack"
 
     @model_validator(mode="after")
@@ -252,6 +253,23 @@ class Sidecar(_Table):
     origin: Literal[0, 1] = 1
 
 
+class Align(_Table):
+    """How the frames of a group are laid on one another (the standard profile).
+
+    Limits are in pixels. With `refine = false` a person's sidecar means what it says. `use_wcs` serves frames whose
+    stars cannot be matched.
+    """
+
+    mode: Literal["auto", "wait", "require"] = "auto"
+    refine: bool = False
+    refine_limit: float = Field(default=5.0, gt=0)
+    reference: Literal["first", "best"] = "first"
+    resample: Literal["integer", "subpixel", "similarity", "auto"] = "integer"
+    residual_limit: float = Field(default=1.5, gt=0)
+    use_wcs: bool = False
+    solve: Literal["auto", "never"] = "auto"
+
+
 class Combine(_Table):
     """How the frames of a group become one image (the standard profile)."""
 
@@ -376,6 +394,7 @@ class Settings(_Table):
     masters: Masters = Masters()
     repairs: tuple[Repair, ...] = ()
     sidecar: Sidecar = Sidecar()
+    align: Align = Align()
     combine: Combine = Combine()
     products: Products = Products()
     quality: Quality = Quality()
@@ -449,6 +468,7 @@ class Settings(_Table):
             "calibs": self.calibs.model_dump(mode="json", exclude={"window", "temperature_tolerance"}),
             "site": self.numbers_of_site(group),
             "sidecar": self.sidecar.model_dump(mode="json"),
+            "align": self.align.model_dump(mode="json", exclude={"mode", "solve"}),
             "combine": self.combine.model_dump(mode="json"),
             "depth": self.depth,
         }

@@ -34,6 +34,23 @@ def write_bytes(path: Path, content: bytes) -> None:
     _flush_folder(path.parent)
 
 
+def create_bytes(path: Path, content: bytes) -> None:
+    """Write a new file, whole; `FileExistsError` when there is one by now, which is left alone."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        path.hardlink_to(temporary)
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
 def write_json(path: Path, values: Any) -> None:
     """Write plain values as JSON that a person can read."""
     write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=True) + "\n").encode())

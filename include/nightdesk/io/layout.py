@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nightdesk.io.atomic import read_json
+from nightdesk.io.signature import is_made_by_nightdesk
 
 if TYPE_CHECKING:
     from datetime import date
@@ -92,8 +93,25 @@ class Layout:
 
     @property
     def sidecar(self) -> Path | None:
-        """The sidecar in force, or None."""
-        return next((path for path in self.sidecars if path.is_file()), None)
+        """The sidecar in force: a person's, else Nightdesk's own; or None."""
+        return self.person_sidecar or self.own_sidecar
+
+    @property
+    def person_sidecar(self) -> Path | None:
+        """The sidecar that a person wrote, or None."""
+        return next((path for path in self.sidecars if path.is_file() and not is_made_by_nightdesk(path)), None)
+
+    @property
+    def own_sidecar(self) -> Path | None:
+        """The sidecar that Nightdesk wrote, or None, also where the settings ask for a person's."""
+        path = self.sidecars[0]
+        located = self.settings.align.mode == "auto" and self.settings.profile == "standard"
+        return path if located and path.is_file() and is_made_by_nightdesk(path) else None
+
+    @property
+    def located(self) -> Path:
+        """What `locate` found out about the frames."""
+        return self.ledger / "located.json"
 
     def masters(self, kind: str, binning: str) -> list[Path]:
         """The places of a master (bias, dark, flat or bad_pixels), a night's own first."""

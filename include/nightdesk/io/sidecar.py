@@ -6,15 +6,18 @@ import csv
 import math
 import re
 from collections import Counter
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from io import StringIO
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import SetupError
+from nightdesk.io.atomic import create_bytes, write_bytes
 from nightdesk.io.raw import stem_of
+from nightdesk.io.signature import MADE_BY, is_made_by_nightdesk, signature
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterator, Sequence
     from pathlib import Path
 
     from nightdesk.settings import Settings
@@ -23,8 +26,27 @@ HEADER_LINE = "fname,x,y"
 
 
 @dataclass(frozen=True)
+class Placement:
+    """How a whole frame lies on the reference frame, as its stars have it.
+
+    `dx` and `dy` are by how much the frame's centre moves, in pixels; it turns about its centre by `rotation` degrees
+    (180 after a meridian flip) and grows by `scale`. `matches` stars agree, with a `residual` of so many pixels (rms).
+    """
+
+    dx: float
+    dy: float
+    rotation: float
+    scale: float
+    matches: int
+    residual: float
+
+
+@dataclass(frozen=True)
 class Position:
     """A star in one frame, counted from the configured origin, and the sidecar's line.
+
+    In a sidecar that Nightdesk made the frame's `placement` too: a person who changes a figure in it makes it the
+    person's, and then the star's position alone counts.
 
     The figures stay as written: the notebook truncates their differences, so their last bit counts.
     """
@@ -34,6 +56,7 @@ class Position:
     y: float
     use: bool
     line: int
+    placement: Placement | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,7 @@ def read_sidecar(settings: Settings, path: Path, *, names: Collection[str], shap
     SetupError
         Naming the file, the line and what is wrong with it.
     """
+    placed = is_made_by_nightdesk(path)
     rows: list[Position] = []
     unknown: list[str] = []
     lines: dict[str, int] = {}
@@ -86,10 +110,38 @@ def read_sidecar(settings: Settings, path: Path, *, names: Collection[str], shap
         if name in lines:
             raise _wrong(path, line, f"{name} stands already on line {lines[name]}", "Delete one of the two.")
         lines[name] = line
-        rows.append(_read_position(settings, path, line, cells, name, shape))
+        row = _read_position(settings, path, line, cells, name, () if placed else shape)
+        rows.append(replace(row, placement=_read_placement(cells)) if placed else row)
     if rows and not any(row.use for row in rows):
         raise _wrong(path, rows[0].line, "use is 0 in this and every other row", "Leave at least one frame in.")
     return Positions(tuple(rows), tuple(unknown))
+
+
+def _read_placement(cells: dict[str, str]) -> Placement:
+    dx, dy, rotation, scale, residual = (
+        float(cells[column]) for column in ("dx", "dy", "rotation", "scale", "residual")
+    )
+    return Placement(dx, dy, rotation, scale, int(cells["matches"]), residual)
+
+
+def write_own_sidecar(path: Path, rows: Sequence[tuple[str, float, float, Placement]]) -> None:
+    """Write a sidecar that Nightdesk made, marked as such; a person's that is there, or comes now, is left alone.
+
+    `rows` are frame name, x, y and placement, the reference frame first.
+    """
+    lines = ["fname,x,y,dx,dy,rotation,scale,matches,residual"]
+    for name, x, y, p in rows:
+        lines.append(
+            f"{name},{x:.3f},{y:.3f},{p.dx:.4f},{p.dy:.4f},{p.rotation:.5f},{p.scale:.7f},{p.matches},{p.residual:.3f}"
+        )
+    mark = signature(lines)
+    text = "\n".join([f"{lines[0]},{MADE_BY}", *(f"{line},{mark}" for line in lines[1:])]) + "\n"
+    if path.is_file():
+        if is_made_by_nightdesk(path):
+            write_bytes(path, text.encode())
+    else:
+        with suppress(FileExistsError):
+            create_bytes(path, text.encode())
 
 
 def _wrong(path: Path, line: int, what: str, advice: str) -> SetupError:

@@ -10,12 +10,13 @@ from astropy.io import fits
 from nightdesk.errors import FrameError
 from nightdesk.io.frame import RECIPE, Frame, read_frame, write_frame
 from nightdesk.io.layout import EXTINCTION, SHIFTED
+from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
 from nightdesk.science.planes import Planes
-from nightdesk.science.shift import shift_planes
 from nightdesk.steps.batch import run_batch
-from nightdesk.steps.grid import Grid, place_wcs
+from nightdesk.steps.grid import Grid, place_wcs, remove_wcs
 from nightdesk.steps.recipe import Work
+from nightdesk.steps.residual import measure_residual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,15 +57,23 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
 
 def _align(work: Work, grid: Grid, name: str) -> None:
     if name not in grid.shifts:
-        place = work.layout.sidecar
-        where = work.layout.relative(place) if place else "the sidecar"
-        raise FrameError(f"{name}: {where} has no row for it. Add one, or add a column use with 0 to leave it out.")
-    if work.is_current(SHIFTED, name):
-        return
-    frame = read_frame(work.require(EXTINCTION, name))
-    aligned = _rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
-    aligned.header[RECIPE] = work.recipe(SHIFTED, name)
-    write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
+        raise FrameError(f"{name}: {_why_no_row(work, name)}")
+    if not work.is_current(SHIFTED, name):
+        frame = read_frame(work.require(EXTINCTION, name))
+        aligned = _rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
+        aligned.header[RECIPE] = work.recipe(SHIFTED, name)
+        write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
+    forget_loss(work.layout, name)  # of an earlier try of this step; those of others have been passed over
+
+
+def _why_no_row(work: Work, name: str) -> str:
+    place = work.sidecar
+    location = work.location
+    if location is not None and place is not None and place == work.layout.own_sidecar and name in location.refused:
+        place_words = work.layout.relative(place)
+        return f"{location.refused[name]}. Remove the frame; or write {place_words} yourself, with its position."
+    where = work.layout.relative(place) if place else "the sidecar"
+    return f"{where} has no row for it. Add one, or add a column use with 0 to leave it out."
 
 
 def _rolled(grid: Grid, name: str, frame: Frame) -> Frame:
@@ -75,19 +84,42 @@ def _rolled(grid: Grid, name: str, frame: Frame) -> Frame:
 
 
 def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
-    dx, dy = (int(shift) for shift in grid.shifts[name])
-    planes = _planes_of(frame)
-    moved = shift_planes(planes, dx, dy, (grid.shape[0], grid.shape[1]), grid.origin)
+    motion = grid.motions[name]
+    moved = motion.apply(_planes_of(frame), (grid.shape[0], grid.shape[1]), grid.origin)
+    residual = measure_residual(work, grid, name, moved)
     header = frame.header.copy()
-    if grid.wcs_name is not None:
-        source = fits.getheader(work.layout.product(EXTINCTION, grid.wcs_name))
-        if "CRPIX1" in source:
-            sx, sy = (int(shift) for shift in grid.shifts[grid.wcs_name])
-            place_wcs(header, source, shift=(sx, sy), origin=grid.origin)
-    header["XSHIFT"] = (dx, "whole pixels the frame was moved to the right")
-    header["YSHIFT"] = (dy, "whole pixels the frame was moved up")
-    header.add_history(f"Align: moved by {dx} pixels in x and {dy} in y, by whole pixels; VAR is per pixel.")
+    _set_wcs(work, grid, header)
+    dx, dy = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)
+    header["XSHIFT"] = (dx, "pixels the frame was moved to the right")
+    header["YSHIFT"] = (dy, "pixels the frame was moved up")
+    header["FLIPPED"] = (motion.flipped, "whether it was turned by 180 degrees first")
+    header["ROTATED"] = (motion.rotation, "degrees it was turned about its centre")
+    header["RESCALED"] = (motion.scale, "by which it was scaled about its centre")
+    header["ALIGNWAY"] = (motion.way, "integer, subpixel or similarity")
+    header["VARCONV"] = ("pixel", "VAR is that of the single pixel")
+    header["CORRFACT"] = (
+        motion.correlation((grid.frame_shape[0], grid.frame_shape[1])),
+        "x sum of VAR: variance of a large area",
+    )
+    if residual.pixels is not None:
+        header["ARESID"] = (residual.pixels, "px left to the reference frame's stars")
+        header["ARESN"] = (residual.matches, "stars that told it; 0: the reference frame")
+    header.add_history(f"Align: {motion.words}.")
     return Frame(moved.data, moved.variance, moved.shared_variance, moved.flags, header)
+
+
+def _set_wcs(work: Work, grid: Grid, header: fits.Header) -> None:
+    """Give a frame the WCS of the grid, which is the first good frame's; none, if that one cannot tell."""
+    name = grid.wcs_name
+    if name is None:
+        return
+    source = fits.getheader(work.layout.product(EXTINCTION, name))
+    motion = grid.motions[name]
+    if "CRPIX1" in source and motion.only_moves:
+        shift = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)
+        place_wcs(header, source, shift=shift, origin=grid.origin)
+    elif not motion.only_moves:
+        remove_wcs(header)
 
 
 def _planes_of(frame: Frame) -> Planes:

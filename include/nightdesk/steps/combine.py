@@ -18,8 +18,10 @@ from nightdesk.io.layout import SHIFTED
 from nightdesk.manifest import record_loss
 from nightdesk.science import notebook
 from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.scale import exposure_scales, star_scales
+from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import estimate_noise, estimate_sky
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import add_names, exposures, stack_header
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 ROWS_AT_ONCE_PIXELS = 4_000_000
+NOISE_BOX = 10
 
 
 def run(settings: Settings, group: Group, names: Sequence[str]) -> dict[str, Any]:
@@ -143,8 +146,16 @@ class _Aligned:
         return self.hdus[0].header
 
     @property
-    def offset(self) -> tuple[int, int]:
-        return self.header["XSHIFT"], self.header["YSHIFT"]
+    def offset(self) -> tuple[int, int, bool, int]:
+        """Where the detector lies, to a pixel, its turn included: frames that share it share the masters' noise."""
+        header = self.header
+        corner = math.radians(header["ROTATED"]) * 0.5 * math.hypot(*self.hdus[0].shape)
+        return whole_pixels(header["XSHIFT"]), whole_pixels(header["YSHIFT"]), header["FLIPPED"], whole_pixels(corner)
+
+    @property
+    def correlation(self) -> float:
+        """By what the variance of a large area exceeds the sum of VAR: above 1 where it was interpolated."""
+        return float(self.header["CORRFACT"])
 
     def rows(self, plane: str, first: int, last: int) -> NDArray[Any]:
         return np.asarray(self.hdus[plane].section[first:last])
@@ -188,7 +199,12 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
         header[f"SKYZ{number:04d}"] = (frame.zero, "e- taken from its sky")
     header["SKYLEVEL"] = (frames[0].sky, "sky of the stack (e-)")
     header["NREJ"] = (int(combined.rejected_by_frame.sum()), "values clipped")
-    ratio = noise_ratio(combined.data, combined.variance, combined.flags)
+    correlation = _correlation(frames, settings.method)
+    header["VARCONV"] = ("pixel", "VAR is that of the single pixel")
+    header["CORRFACT"] = (correlation, "x sum of VAR: variance of a large area")
+    resampled = any(frame.correlation > 1.0 for frame in frames)
+    box = NOISE_BOX if resampled else 1  # neighbours of an interpolated frame share their noise, boxes do not
+    ratio = noise_ratio(combined.data, combined.variance * (correlation if resampled else 1.0), combined.flags, box)
     header["NOISERAT"] = (ratio if math.isfinite(ratio) else None, "measured over predicted noise of the sky")
     scaled = "" if settings.scale == "none" else f", scaled by {settings.scale}"
     matched = "sky matched" if settings.match_sky else "sky as it was"
@@ -254,6 +270,7 @@ def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined
                 sigmas=[frame.noise * frame.scale for frame in frames],
                 method=settings.method,
                 clip_sigma=settings.clip_sigma,
+                weights=_weights(frames) if settings.method == "weighted" else None,
                 level=frames[0].sky,
                 map_rejections=settings.map_rejections,
             )
@@ -270,6 +287,24 @@ def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined
     )
 
 
+def _weights(frames: list[_Aligned]) -> NDArray[np.float64] | None:
+    """Return one weight per frame; None for the usual ones, where no interpolation has smoothed the noise."""
+    if all(frame.correlation == 1.0 for frame in frames):
+        return None
+    return np.array([1.0 / (frame.noise**2 * frame.scale**2 * frame.correlation) for frame in frames])
+
+
+def _correlation(frames: list[_Aligned], method: str) -> float:
+    """Return by what the variance of a large area of the stack exceeds the sum of VAR.
+
+    What interpolation makes neighbours share is shared by their mean. A median is the mean and noise of its own, which
+    neighbours do not share: c_n - 1 times the variance of the mean.
+    """
+    mean = sum(frame.correlation for frame in frames) / len(frames)
+    c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
+    return (c_n + mean - 1.0) / c_n
+
+
 def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
     hdu = fits.ImageHDU(combined.coverage, name="COVERAGE")
     hdu.header["BUNIT"] = ("count", "frames used at each pixel")
@@ -279,7 +314,7 @@ def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
 def _provenance_hdu(work: Work, frames: list[_Aligned]) -> fits.BinTableHDU:
     rows = [("science", work.raw_path(frame.name), frame.zero) for frame in frames]
     rows += [(f"master {role}", path, 0.0) for role, path in work.masters.by_role.items()]
-    if work.positions is not None and (sidecar := work.layout.sidecar) is not None:
+    if (sidecar := work.sidecar) is not None:
         rows.append(("sidecar", sidecar, 0.0))
     columns = [
         fits.Column("ROLE", _text_format(role for role, _, _ in rows), array=[role for role, _, _ in rows]),

@@ -38,7 +38,7 @@ def run(settings: Settings, group: Group) -> str:
         If the sidecar is wrong, naming the line, or the night's own has no row of this group.
     """
     work = Work.open(settings, group)
-    path = work.layout.sidecar
+    path = work.sidecar
     state = FileState.of(work.layout, path) if path else None
     positions = work.positions
     if path is None or state is None or positions is None:
@@ -53,7 +53,8 @@ def run(settings: Settings, group: Group) -> str:
             f"{place}: none of its rows is a frame of {group.key} ({', '.join(work.inputs.frames[:5])} ...). "
             "Add a row for each frame."
         )
-    renew_sidecar(work.layout, state)
+    if path == work.layout.person_sidecar:
+        renew_sidecar(work.layout, state)
     missing = sorted(set(work.inputs.frames) - {row.name for row in positions.rows})
     notes = [
         f"{place}: {len(positions.rows)} of {len(work.inputs.frames)} frames, reference {positions.reference.name}."
@@ -72,4 +73,13 @@ def _request(work: Work) -> str:
     return (
         f"{work.group.key} waits for positions: write {place} with one star's position in each of its "
         f"{len(work.inputs.frames)} frames ({count}). It begins:\n{HEADER_LINE}\n{example}"
+        f"{told_by_locate(work)}"
     )
+
+
+def told_by_locate(work: Work) -> str:
+    """Return why the positions could not be found from the stars, as sentences with a blank before; '' if not tried."""
+    location = work.location
+    if location is None or work.settings.align.mode != "auto" or not location.refused:
+        return ""
+    return " " + " ".join(f"{name}: {reason}." for name, reason in sorted(location.refused.items()))

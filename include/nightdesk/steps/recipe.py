@@ -7,24 +7,27 @@ knows without any clock whether its work is done, and whether its predecessor's 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from nightdesk import __version__
 from nightdesk.errors import FrameError, StaleProduct
+from nightdesk.io.association import Masters, find_masters, hash_masters
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
-from nightdesk.io.master import Masters, find_masters, hash_masters
+from nightdesk.io.repair import possible_repairs
 from nightdesk.io.sidecar import Positions, read_sidecar
+from nightdesk.location import Location, read_location
 from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
 from nightdesk.settings import Measured, digest
+from nightdesk.steps.coefficient import find_coefficient
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from nightdesk.group import Group
-    from nightdesk.settings import Settings
+    from nightdesk.settings import Repair, Settings
 
 __all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
 
@@ -42,6 +45,8 @@ class Work:
     inputs: Inputs
     _masters: Masters | None = None
     _positions: Positions | None = None
+    _sidecar: Path | None = None
+    _location: Location | None = None
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
 
     @classmethod
@@ -59,18 +64,56 @@ class Work:
     def masters(self) -> Masters:
         """The group's masters."""
         if self._masters is None:
-            self._masters = find_masters(self.settings, self.layout, self.inputs.binning)
+            self._masters = find_masters(self.settings, self.layout, self.inputs)
         return self._masters
 
     @property
     def positions(self) -> Positions | None:
         """The sidecar's rows for this group; None when no sidecar is there, or it is other nights' alone."""
-        path = self.layout.sidecar
-        if self._positions is None and path is not None:
-            found = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.shape)
-            if found.rows or path == self.layout.sidecars[0]:
-                self._positions = found
+        if self._positions is None:
+            for path in (self.layout.person_sidecar, self.layout.own_sidecar):
+                if path is None:
+                    continue
+                found = read_sidecar(self.settings, path, names=self.inputs.frames, shape=self.inputs.raw_shape)
+                if found.rows or path == self.layout.sidecars[0]:
+                    self._sidecar = path
+                    self._positions = self._refined(found)
+                    break
         return self._positions
+
+    @property
+    def sidecar(self) -> Path | None:
+        """The sidecar whose rows count; None when there is none."""
+        return self._sidecar if self.positions is not None else None
+
+    @property
+    def location(self) -> Location | None:
+        """What `locate` found out last, from whatever frames and settings; None when it has not run."""
+        if self._location is None:
+            self._location = read_location(self.layout)
+        return self._location
+
+    def forget_location(self) -> None:
+        """Take a person's positions as they are written, until `locate` has looked again."""
+        self._location, self._positions = Location(""), None
+
+    @property
+    def refines(self) -> bool:
+        """Whether a person's positions are only near the star."""
+        return self.settings.align.refine and not self.notebook
+
+    def _refined(self, found: Positions) -> Positions:
+        """Return a person's positions moved on to the centroids that `locate` found near them."""
+        if not self.refines or self.location is None:
+            return found
+        refined = self.location.refined
+        rows = [
+            replace(row, x=refined[row.name][0], y=refined[row.name][1])
+            if row.name in refined and not row.placement
+            else row
+            for row in found.rows
+        ]
+        return replace(found, rows=tuple(rows))
 
     @property
     def bias_pair(self) -> tuple[str, ...]:
@@ -139,13 +182,25 @@ class Work:
             "instrument": instrument.model_dump(mode="json", exclude={"match", "max_pixels", "frame_types"}),
             "bias pair": pair,
             "cosmic rays": self.settings.filter_of(self.group).cosmic_rays,
-            "flat": [self.settings.filter_of(self.group).flat, self.settings.calibs.flat_limit],
+            "flat": [self.settings.filter_of(self.group).flat, *self._flat_settings()],
+            "distances": self.masters.distances,
+            "place": self.settings.numbers_of_site(self.group)["place"],
+            "repairs": [repair.model_dump(mode="json") for repair in self.repairs(name)],
             "depth": self.settings.depth,
         }
 
+    def _flat_settings(self) -> list[Any]:
+        calibs = self.settings.calibs
+        return [calibs.flat_limit, calibs.flat_level, calibs.flat_region]
+
+    def repairs(self, name: str) -> tuple[Repair, ...]:
+        """Return the header repairs that can touch a frame."""
+        path = self.raw_path(name)
+        return possible_repairs(self.settings, path.name, self.group.night, self.group.instrument)
+
     def _extinction(self, name: str) -> dict[str, Any]:
-        chosen = self.settings.filter_of(self.group)
-        return {"from": self.recipe(POST_ISR, name), "k": [chosen.extinction, chosen.extinction_sigma]}
+        chosen = find_coefficient(self.settings, self.group)
+        return {"from": self.recipe(POST_ISR, name), "k": [chosen.k, chosen.sigma, chosen.source]}
 
     def _shifted(self, name: str) -> dict[str, Any]:
         from nightdesk.steps.grid import Grid

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one_line
 from nightdesk.io.atomic import locked
 from nightdesk.io.layout import Layout
-from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, publish, verdict
+from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, locate, publish, solve, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,11 +65,13 @@ def run(
 def _reduce(settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None]) -> None:
     for step, work in (("isr", isr.run), ("extinction", extinction.run)):
         _each(step, work, settings, group, names, progress)
+    locate.run(settings, group)
     find_sidecar.run(settings, group)
     _each("align", align.run, settings, group, names, progress)
     progress("combine", 0, 1)
     combine.run(settings, group, names)
     publish.run(settings, group)
+    solve.run(settings, group)
     progress("combine", 1, 1)
 
 

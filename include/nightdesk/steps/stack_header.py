@@ -23,6 +23,12 @@ _OF_ONE_FRAME = (
     "EXPOSURE",
     "XSHIFT",
     "YSHIFT",
+    "FLIPPED",
+    "ROTATED",
+    "RESCALED",
+    "ALIGNWAY",
+    "ARESID",
+    "ARESN",
     "JD",
     "MJD-OBS",
     "UTSTART",
@@ -68,8 +74,25 @@ def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header
     header.add_history(
         f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass."
     )
-    header.add_history(f"Align: whole pixels onto the grid of {names[0]}, footprint {settings.footprint}.")
+    _add_residuals(header, headers)
+    header.add_history(f"Align: {_ways(headers)} onto the grid of {names[0]}, footprint {settings.footprint}.")
     return header
+
+
+_WAYS = {"integer": "whole pixels", "subpixel": "fractions of pixels", "similarity": "similarities"}
+
+
+def _ways(headers: Sequence[fits.Header]) -> str:
+    ways = " and ".join(words for way, words in _WAYS.items() if any(one.get("ALIGNWAY") == way for one in headers))
+    turned = sum(bool(one.get("FLIPPED")) for one in headers)
+    return f"{ways or 'whole pixels'}{f' ({turned} frames turned by 180 degrees)' if turned else ''}"
+
+
+def _add_residuals(header: fits.Header, headers: Sequence[fits.Header]) -> None:
+    for number, one in enumerate(headers, start=1):
+        if "ARESID" in one:
+            header[f"ARES{number:04d}"] = (one["ARESID"], "px left to the reference frame's stars")
+            header[f"ARSN{number:04d}"] = (one["ARESN"], "stars that told it; 0: the reference frame")
 
 
 def add_names(header: fits.Header, names: Sequence[str]) -> None:

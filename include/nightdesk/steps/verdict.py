@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any
 from astropy.io import fits
 
 from nightdesk import __version__
+from nightdesk.desk.card import read_card
+from nightdesk.desk.night import note_group
+from nightdesk.desk.place import stack_card
 from nightdesk.errors import GroupError, NightdeskError, StaleProduct, one_line
 from nightdesk.io.atomic import write_json
-from nightdesk.io.frame import read_recipe
+from nightdesk.io.frame import RECIPE, read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import EXTINCTION, Layout
 from nightdesk.manifest import SCHEMA, FileState
 from nightdesk.quality import Quality, grade_stack
+from nightdesk.steps.find_sidecar import told_by_locate
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import read_names
 from nightdesk.steps.tidy import remove_intermediate
@@ -88,6 +92,7 @@ def run(
     else:
         outcome = _judge(work, states, failed_steps or {})
         _write(settings, layout, work, outcome, run_id)
+    note_group(settings, group)
     if outcome.state == "done" and settings.products.keep == "stack":
         remove_intermediate(layout.folder)
     if outcome.red:
@@ -116,17 +121,26 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
         f"{name} was lost: {reason}" for name, reason in lost.items() if not (whole and reason == NOT_IN_STACK)
     )
     if not used and any(fate == WAITING for fate, _ in fates.values()):
-        return _Outcome("waiting", f"it waits for positions in {_sidecar_place(work)}. {sentence}".strip(), fates)
+        told = f"it waits for positions in {_sidecar_place(work)}.{told_by_locate(work)} {sentence}".strip()
+        return _Outcome("waiting", told, fates)
     troubles = f"{whole} {sentence}".strip()
     if not used:
         return _Outcome("failed", troubles or "there is no stack.", fates)
-    quality = grade_stack(work.settings, fits.getheader(work.layout.stack))
+    quality = _grade(work, len(lost))
     if lost or troubles:
         return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {troubles}", fates, quality)
     left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
     graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
     return _Outcome("done", f"{len(used)} frames are in the stack{others}.{graded}", fates, quality)
+
+
+def _grade(work: Work, lost: int) -> Quality:
+    header = fits.getheader(work.layout.stack)
+    figures = read_card(stack_card(work.layout))
+    if figures.get("recipe") != header.get(RECIPE):
+        figures = {}  # publish did not come so far
+    return grade_stack(work.settings, header, figures, filter_name=work.group.filter_name, lost=lost)
 
 
 def _sidecar_place(work: Work) -> str:
@@ -195,6 +209,7 @@ def _settings_hash(work: Work | None) -> str | None:
 
 def _raws(work: Work, outcome: _Outcome) -> list[dict[str, Any]]:
     rows = []
+    alignment = _alignment(work)
     told: set[str] = set()
     for path, raw in sorted(work.inputs.raws.items(), key=lambda item: (item[1]["name"], item[0])):
         name = raw["name"]
@@ -207,8 +222,23 @@ def _raws(work: Work, outcome: _Outcome) -> list[dict[str, Any]]:
         told.add(name)
         file = work.settings.root / path
         sha256 = hash_file(file) if file.is_file() else None
-        rows.append({**raw, "path": path, "sha256": sha256, "fate": fate, "reason": reason})
+        rows.append({**raw, "path": path, "sha256": sha256, "fate": fate, "reason": reason, **alignment.get(name, {})})
     return rows
+
+
+def _alignment(work: Work) -> dict[str, dict[str, Any]]:
+    """Return what the stack's header says of how each frame was aligned, and what was noted of its position."""
+    told: dict[str, dict[str, Any]] = {}
+    location = work.location
+    for name, note in (location.notes if location is not None and work.refines else {}).items():
+        told.setdefault(name, {})["note"] = note
+    if read_recipe(work.layout.stack) is None:
+        return told
+    header = fits.getheader(work.layout.stack)
+    for number, name in enumerate(read_names(header), start=1):
+        figures = {key: header.get(f"{card}{number:04d}") for key, card in (("residual", "ARES"), ("matches", "ARSN"))}
+        told.setdefault(name, {}).update({key: value for key, value in figures.items() if value is not None})
+    return told
 
 
 def _other_inputs(work: Work) -> list[dict[str, Any]]:
