@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from nightdesk import __version__
 from nightdesk.errors import NightdeskError, SetupError
+from nightdesk.io.association import find_masters
 from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
 from nightdesk.io.layout import Layout
-from nightdesk.io.master import find_masters
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.io.rejection import write_rejections
 from nightdesk.manifest import FileState, read_inputs, read_manifest, sidecar_state, states_of
@@ -100,7 +100,7 @@ def _changed_masters(settings: Settings, group: Group, manifest: dict[str, Any])
         if entry["role"].startswith("master ")
     }
     try:
-        masters = find_masters(settings, layout, inputs.binning)
+        masters = find_masters(settings, layout, inputs)
     except NightdeskError as error:
         return [str(error)] if then else []
     now = {f"master {role}": FileState.of(layout, path) for role, path in masters.by_role.items()}

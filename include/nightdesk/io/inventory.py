@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING
 
 from nightdesk.group import Group, clean_name, colliding
@@ -201,8 +202,19 @@ def select_frames(raws: Iterable[RawFacts], *, any_exposure: bool = False) -> Se
 
 def common_shape(frames: Iterable[RawFacts]) -> tuple[int, ...]:
     """Return the most frequent shape of two axes, the first of equals; empty when there is none."""
-    shapes = Counter(facts.shape for facts in frames if len(facts.shape) == 2)
+    return most_frequent(facts.shape for facts in frames)
+
+
+def most_frequent(found: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
+    """Return the most frequent of the shapes with two axes, the first of equals; empty when there is none."""
+    shapes = Counter(shape for shape in found if len(shape) == 2)
     return shapes.most_common(1)[0][0] if shapes else ()
+
+
+def typical_temperature(frames: Iterable[RawFacts]) -> float | None:
+    """Return the median temperature of the detector in these frames, C; None when no header tells."""
+    known = [facts.temperature for facts in frames if facts.temperature is not None]
+    return round(median(known), 2) if known else None
 
 
 def _setups(raws: list[RawFacts], *, any_exposure: bool) -> list[list[RawFacts]]:

@@ -1,4 +1,4 @@
-"""Master bias, dark and flat: finding them, and reading them with their variance."""
+"""Master bias, dark and flat: what they say of themselves, and reading them with their variance."""
 
 from __future__ import annotations
 
@@ -12,29 +12,9 @@ from astropy.io import fits
 
 from nightdesk.errors import SetupError
 from nightdesk.io.header import mend_cards
-from nightdesk.io.inventory import hash_file
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from nightdesk.io.layout import Layout
-    from nightdesk.settings import Settings
-
-
-@dataclass(frozen=True)
-class Masters:
-    """The masters chosen for a group; None where there is none and none is needed."""
-
-    bias: Path | None
-    dark: Path | None
-    flat: Path | None
-    bad_pixels: Path | None = None
-
-    @property
-    def by_role(self) -> dict[str, Path]:
-        """Those there are, by their role."""
-        roles = {"bias": self.bias, "dark": self.dark, "flat": self.flat, "bad pixels": self.bad_pixels}
-        return {role: path for role, path in roles.items() if path is not None}
 
 
 @dataclass(frozen=True)
@@ -49,54 +29,73 @@ class Master:
     contains_bias: bool
 
 
-def find_masters(settings: Settings, layout: Layout, binning: str) -> Masters:
-    """Choose a group's masters: the night's own, else the observatory's.
+@dataclass(frozen=True)
+class MasterFacts:
+    """What a master's header says of it; empty or None where it says nothing.
+
+    `exposure` is that of the frames a dark was made of, in seconds, whatever the dark itself stands for.
+    """
+
+    shape: tuple[int, ...]
+    binning: str = ""
+    filter_name: str = ""
+    exposure: float | None = None
+    temperature: float | None = None
+    contains_bias: bool = False
+    recipe: str = ""
+
+
+_facts: dict[tuple[str, int, int], MasterFacts] = {}
+
+
+def read_master_facts(path: Path) -> MasterFacts:
+    """Read what a master's header says; within a process it is read again only when size or mtime differ.
 
     Raises
     ------
     SetupError
-        If one that is needed is missing: naming where it was looked for, and what to do.
+        If it cannot be read or holds no image.
     """
-    group = layout.group
-    notebook = settings.profile == "notebook"
-    dark = None if notebook else _first(layout.masters("dark", binning))
-    bad_pixels = None if notebook else _first(layout.masters("bad_pixels", binning))
-    bias = _first(layout.masters("bias", binning))
-    if bias is None and not (dark and dark_contains_bias(dark)):
-        raise _missing(layout, "bias", binning, "Put the master bias there.")
-    flat = None
-    if settings.filter_of(group).flat == "required":
-        flat = _first(layout.masters("flat", binning))
-        if flat is None:
-            advice = (
-                f'Put the master flat there, or, to do without a flat, write flat = "none" under '
-                f"[filters.{group.filter_name}] in the configuration."
-            )
-            raise _missing(layout, "flat", binning, advice)
-    elif notebook:
-        raise SetupError(f'[filters.{group.filter_name}] flat = "none": the notebook profile always divides by a flat.')
-    return Masters(bias, dark, flat, bad_pixels)
-
-
-def _first(paths: list[Path]) -> Path | None:
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _missing(layout: Layout, kind: str, binning: str, advice: str) -> SetupError:
-    places = " nor ".join(layout.relative(path) for path in layout.masters(kind, binning))
-    return SetupError(f"{layout.group.key}: no master {kind}: there is neither {places}. {advice} Then clear this run.")
-
-
-def dark_contains_bias(path: Path) -> bool:
-    """Tell whether a master dark says that the bias is still in it (DARKBIAS = T)."""
-    return _read_header(path).get("DARKBIAS") is True
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _facts:
+        _facts[key] = _facts_of(_read_header(path))
+    return _facts[key]
 
 
 def _read_header(path: Path) -> fits.Header:
     try:
-        return fits.getheader(path)
-    except (OSError, EOFError, IndexError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with path.open("rb") as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
+                image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2), None)
+                if image is None:
+                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
+                header: fits.Header = image.header.copy()
+                mend_cards(header)
+                header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
+                return header
+    except (OSError, EOFError, IndexError, TypeError, ValueError, fits.VerifyError) as error:
         raise _unreadable(path, error) from error
+
+
+def _facts_of(header: fits.Header) -> MasterFacts:
+    x, y = _number(header, "XBINNING"), _number(header, "YBINNING")
+    exposure = _number(header, "DARKEXP")
+    return MasterFacts(
+        shape=tuple(int(axis) for axis in str(header["NDSHAPE"]).split(",")),
+        binning=f"{x:g}x{y:g}" if x and y else "",
+        filter_name=str(header.get("FILTER", "")).strip(),
+        exposure=_number(header, "EXPTIME") if exposure is None else exposure,
+        temperature=_number(header, "CCD-TEMP"),
+        contains_bias=header.get("DARKBIAS") is True,
+        recipe=str(header.get("NDRECIPE", "")),
+    )
+
+
+def _number(header: fits.Header, keyword: str) -> float | None:
+    value = header.get(keyword)
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def _unreadable(path: Path, error: BaseException) -> SetupError:
@@ -142,8 +141,3 @@ def read_master(path: Path) -> Master:
 
 def _native(plane: NDArray[Any]) -> NDArray[Any]:
     return np.asarray(plane, dtype=plane.dtype.newbyteorder("="))
-
-
-def hash_masters(masters: Masters) -> dict[str, str]:
-    """Return the sha256 of each master, by role."""
-    return {role: hash_file(path) for role, path in masters.by_role.items()}

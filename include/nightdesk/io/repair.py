@@ -29,13 +29,27 @@ def find_repairs(
     instrument : str or None
         Its instrument, where it is known.
     """
-    name = path.name.casefold()
     return tuple(
         repair
         for repair in settings.repairs
-        if (repair.files is None or fnmatchcase(name, repair.files.casefold()))
-        and (repair.night is None or repair.night == night)
-        and (repair.instrument is None or instrument is None or repair.instrument.casefold() == instrument.casefold())
+        if _is_of(repair, path.name, instrument) and (repair.night is None or repair.night == night)
+    )
+
+
+def possible_repairs(settings: Settings, file_name: str, night: date, instrument: str | None) -> tuple[Repair, ...]:
+    """Return the repairs that may have touched a raw of a group's night; one that mends the date may name another."""
+    return tuple(
+        repair
+        for repair in settings.repairs
+        if _is_of(repair, file_name, instrument)
+        and (repair.night in (None, night) or repair.keyword.upper().startswith(("DATE", "UT")))
+    )
+
+
+def _is_of(repair: Repair, file_name: str, instrument: str | None) -> bool:
+    name = file_name.casefold()
+    return (repair.files is None or fnmatchcase(name, repair.files.casefold())) and (
+        repair.instrument is None or instrument is None or repair.instrument.casefold() == instrument.casefold()
     )
 
 

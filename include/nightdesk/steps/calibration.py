@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nightdesk.errors import SetupError
-from nightdesk.io.frame import read_raw
 from nightdesk.io.header import find_value, require_number
 from nightdesk.io.master import Master, read_master
+from nightdesk.io.section import parse_section
 from nightdesk.science.flag import BAD_PIXEL
 from nightdesk.science.flat import normalise_flat
 from nightdesk.science.read_noise import measure_read_noise
 from nightdesk.settings import Measured
+from nightdesk.steps.raw_image import RawImage, read_raw_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,9 +21,20 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
+    from nightdesk.settings import Settings
     from nightdesk.steps.recipe import Work
 
 DARK_EXPOSURE_TOLERANCE = 0.01
+GAIN = "gain, e-/ADU"
+
+
+def flat_region(settings: Settings, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Return the part of a flat whose level is divided out; `SetupError` when it does not fit the detector."""
+    text = settings.calibs.flat_region
+    try:
+        return parse_section(text, shape).slices if text else None
+    except ValueError as error:
+        raise SetupError(f"[calibs] flat_region: {error}") from error
 
 
 def size_words(shape: tuple[int, ...]) -> str:
@@ -57,8 +69,10 @@ class Calibration:
         if master is None:
             return None, None
         if self._flat is None:
+            calibs = self.work.settings.calibs
+            region = flat_region(self.work.settings, shape)
             try:
-                flat, variance, _ = normalise_flat(master.data, master.variance)
+                flat, variance, _ = normalise_flat(master.data, master.variance, region, how=calibs.flat_level)
             except ValueError as error:
                 raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
             self._flat = (flat, variance)
@@ -74,14 +88,24 @@ class Calibration:
             bad = mask if bad is None else bad | mask
         return bad
 
-    def read_noise(self, path: Path, header: fits.Header, gain: float) -> tuple[float, str]:
-        """Return a frame's read noise in electrons, and where it stood or was measured.
+    def amplifier(self, raw: RawImage) -> tuple[float, float | NDArray[Any], str]:
+        """Return a raw's gain (e-/ADU), its read noise (e-, one figure or a plane), and where that stood.
 
         Raises
         ------
         FrameError
-            If no source gives it.
+            If no source gives one of them.
         """
+        if raw.joined:
+            assert raw.gain is not None
+            assert raw.read_noise is not None
+            return raw.gain, raw.read_noise * raw.noise_factor, "header of the amplifiers"
+        keywords = self.work.settings.instrument_of(self.work.group).keywords
+        gain, _ = require_number(raw.header, raw.path.name, keywords.gain, what=GAIN, setting="gain", above=0)
+        noise, source = self._read_noise(raw.path, raw.header, gain)
+        return gain, noise * raw.noise_factor, source
+
+    def _read_noise(self, path: Path, header: fits.Header, gain: float) -> tuple[float, str]:
         sources = self.work.settings.instrument_of(self.work.group).keywords.read_noise
         split = next((place for place, source in enumerate(sources) if isinstance(source, Measured)), len(sources))
         if find_value(header, path.name, sources[:split]) is None and self.work.bias_pair:
@@ -90,9 +114,10 @@ class Calibration:
 
     def _measured(self) -> float:
         if self._noise is None:
-            instrument = self.work.settings.instrument_of(self.work.group)
-            one, other = (read_raw(self.work.settings.root / path, instrument)[0] for path in self.work.bias_pair)
-            self._noise = measure_read_noise(one, other)
+            settings, instrument = self.work.settings, self.work.settings.instrument_of(self.work.group)
+            pair = [read_raw_image(settings, settings.root / path, instrument) for path in self.work.bias_pair]
+            # taking off the overscan is in these already; of one frame's own noise it is no part
+            self._noise = measure_read_noise(pair[0].pixels, pair[1].pixels) / pair[0].noise_factor
         return self._noise
 
 

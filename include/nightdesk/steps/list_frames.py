@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from nightdesk.desk.night import note_group
 from nightdesk.errors import GroupError, SetupError
+from nightdesk.io.association import find_masters
 from nightdesk.io.atomic import locked
 from nightdesk.io.inventory import name_collisions, select_frames, take_inventory
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
-from nightdesk.io.master import find_masters
 from nightdesk.manifest import write_inputs
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     if collisions := name_collisions(raws):
         raise SetupError(f"{group.key}: {' '.join(collisions)}")
     settings.filter_of(group)
-    find_masters(settings, layout, inputs.binning)
+    find_masters(settings, layout, inputs)
     _require_space(settings, layout, inputs)
     size = settings.batch.frames_per_task
     return [list(inputs.frames[start : start + size]) for start in range(0, len(inputs.frames), size)]

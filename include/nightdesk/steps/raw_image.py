@@ -33,7 +33,7 @@ class RawImage:
 
     `saturation` is the level from which a pixel of `pixels` is saturated, `read_noise` in electrons; both may be one
     figure or a plane, and None where header and configuration tell nothing. `gain` is e-/ADU. `noise_factor` is what
-    taking off the overscan did to the read noise.
+    taking off the overscan did to the read noise; `joined` tells that it is of several amplifiers.
     """
 
     path: Path
@@ -43,6 +43,7 @@ class RawImage:
     read_noise: float | NDArray[np.float64] | None
     saturation: float | NDArray[np.float64] | None
     noise_factor: float = 1.0
+    joined: bool = False
     repairs: tuple[Repair, ...] = ()
     history: list[str] = field(default_factory=list)
     unrepaired: fits.Header | None = None
@@ -178,7 +179,9 @@ def _joined(
     lights = ", ".join(str(part.light) for part in parts)
     history.append(f"Amplifiers: {lights} joined, in ADU of the first, whose gain is {reference:g} e-/ADU.")
     saturated = limits if np.isfinite(limits).any() else None
-    return RawImage(path, joined, header, reference, noise, saturated, noise_factor=factor, history=history)
+    return RawImage(
+        path, joined, header, reference, noise, saturated, noise_factor=factor, joined=True, history=history
+    )
 
 
 def _amplifier_figures(
