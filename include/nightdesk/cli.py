@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from nightdesk import __version__
 from nightdesk.errors import NightdeskError, SetupError
@@ -131,7 +131,8 @@ def reduce(
     if manifest["state"] not in ("done", "partial"):
         raise typer.Exit(NO_STACK)
     console.print(f"Stack: {escape(str(settings.root / manifest['stack']))}", highlight=False, soft_wrap=True)
-    if any(raw["fate"] != "used" for raw in manifest["raws"]):
+    used = {raw["name"] for raw in manifest["raws"] if raw["fate"] == "used"}  # one of its copies is enough
+    if any(raw["name"] not in used for raw in manifest["raws"]):
         raise typer.Exit(SOME_LOST)
 
 
@@ -184,7 +185,7 @@ def groups(
         settings = _settings(data, config)
         only = _night(night)
         inventory = take_inventory(settings)
-    table = Table("group", "frames", "state", "why")
+    table = Table(*(Column(title, no_wrap=True) for title in ("group", "frames", "state")), "why")
     for group, raws in inventory.science.items():
         if only in (None, group.night):
             state, why = _state_of(settings, group, inventory)
@@ -228,15 +229,15 @@ def forget(
     config: ConfigFile = None,
 ) -> None:
     """Forget that a group was reduced, so that the watcher starts it anew. Raws and sidecars are never touched."""
+    from nightdesk.io.inventory import take_inventory
     from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
 
     with _told_plainly():
         settings = _settings(data, config)
-        named = _group_of_key(settings, group)
+        named, _ = take_inventory(settings).of_group(_group_of_key(settings, group))
     layout = Layout(settings, named)
-    known = [path for path in (layout.inputs, layout.manifest) if path.is_file()]
-    doomed = list(known)
-    if products:
+    doomed = [path for path in (layout.inputs, layout.manifest) if path.is_file()]
+    if products and layout.owner in (None, named.key):
         doomed += [file for step in (POST_ISR, EXTINCTION, SHIFTED) for file in (layout.folder / step).glob("*.fits")]
         doomed += [path for path in (layout.folder / COMBINED).glob("combined.*") if path.is_file()]
     for path in doomed:
