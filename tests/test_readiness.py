@@ -414,11 +414,13 @@ def test_an_old_night_has_its_groups_for_reduce_night(night: SmallNight) -> None
 # What a night's operator asks
 
 
-def test_a_night_runs_a_group_that_is_new_or_changed_and_no_other(night: SmallNight) -> None:
+def test_a_night_runs_a_group_that_is_new_or_changed_or_out_of_date_and_no_other(night: SmallNight) -> None:
     assert needs_run(night.settings, night.group)
     start(night)
     assert not needs_run(night.settings, night.group)
     night.write_master("bias2x2.fits", night.bias + 1)
+    assert needs_run(night.settings, night.group)
+    start(night)
     assert not needs_run(night.settings, night.group)
     night.raw(THREE).unlink()
     assert needs_run(night.settings, night.group)

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from nightdesk import __version__
 from nightdesk.errors import NightdeskError, SetupError
-from nightdesk.io.association import find_masters
+from nightdesk.io.association import distance_words, find_masters
 from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
 from nightdesk.io.layout import Layout
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.io.rejection import write_rejections
+from nightdesk.io.repair import repairs_hash
 from nightdesk.manifest import FileState, read_inputs, read_manifest, sidecar_state, states_of
 from nightdesk.night import night_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from nightdesk.group import Group
     from nightdesk.io.raw import RawFacts
+    from nightdesk.manifest import Inputs
     from nightdesk.settings import Settings
 
 MOST_OBSERVED_FOLDERS = 32
@@ -56,17 +58,20 @@ def groups_of_night(settings: Settings, night: date) -> list[Group]:
 
 
 def needs_run(settings: Settings, group: Group) -> bool:
-    """Tell whether a night must start a group: its inputs differ, it never ended, or what it failed for has changed."""
-    manifest = read_manifest(settings, group)
-    if manifest is None or differs(settings, group):
+    """Tell whether a night must start a group: its inputs differ, it never ended, or it is out of date.
+
+    So the flats of the dawn reach the frames of the night.
+    """
+    if read_manifest(settings, group) is None or differs(settings, group):
         return True
-    return manifest["state"] == "failed" and bool(out_of_date(settings, group))
+    return bool(out_of_date(settings, group))
 
 
 def out_of_date(settings: Settings, group: Group) -> list[str]:
     """Return why a group's products are not what they would be today; empty when they are, or there are none.
 
-    A changed master or setting does not start a group; it is shown.
+    The watcher does not start a group for a better master or a changed setting: it is shown, and the night's own run
+    or `nightdesk refresh` does it.
     """
     manifest = read_manifest(settings, group)
     if manifest is None:
@@ -80,7 +85,13 @@ def out_of_date(settings: Settings, group: Group) -> list[str]:
     except SetupError as error:
         # a filter without settings: no news where the group failed for it
         reasons += [str(error)] if manifest["settings"] is not None else []
-    return reasons + _changed_masters(settings, group, manifest)
+    layout = Layout(settings, group)
+    inputs = read_inputs(layout)
+    if inputs is None:
+        return reasons
+    if manifest.get("repairs") not in (None, repairs_hash(settings, group, inputs)):
+        reasons.append("the header repairs have changed")
+    return reasons + _changed_masters(settings, layout, inputs, manifest)
 
 
 def _settings_hash(settings: Settings, group: Group) -> str:
@@ -89,22 +100,35 @@ def _settings_hash(settings: Settings, group: Group) -> str:
     return digest(settings.numbers_of(group))
 
 
-def _changed_masters(settings: Settings, group: Group, manifest: dict[str, Any]) -> list[str]:
-    layout = Layout(settings, group)
-    inputs = read_inputs(layout)
-    if inputs is None:
-        return []
-    then = {
-        entry["role"]: FileState(entry["path"], entry["size"], entry["mtime_ns"])
-        for entry in manifest["inputs"]
-        if entry["role"].startswith("master ")
-    }
+def _changed_masters(settings: Settings, layout: Layout, inputs: Inputs, manifest: dict[str, Any]) -> list[str]:
+    then = {entry["role"]: entry for entry in manifest["inputs"] if entry["role"].startswith("master ")}
     try:
         masters = find_masters(settings, layout, inputs)
     except NightdeskError as error:
         return [str(error)] if then else []
-    now = {f"master {role}": FileState.of(layout, path) for role, path in masters.by_role.items()}
-    return [f"the {role} has changed" for role in sorted(then.keys() | now.keys()) if then.get(role) != now.get(role)]
+    now = {f"master {role}": path for role, path in masters.by_role.items()}
+    days = {f"master {role}": away for role, away in masters.distances.items()}
+    reasons = []
+    for role in sorted(then.keys() | now.keys()):
+        old, path = then.get(role), now.get(role)
+        if old is None and path is not None:
+            reasons.append(f"there is a {role} now: {_place(layout, path, days[role])}")
+        elif old is not None and path is None:
+            reasons.append(f"the {role} is gone")
+        elif old is not None and path is not None and old["path"] != layout.relative(path):
+            was = f"{old['path']} ({distance_words(old.get('days'))})"
+            reasons.append(f"a better {role} is there: {_place(layout, path, days[role])} instead of {was}")
+        elif old is not None and path is not None and FileState.of(layout, path) != _state_of(old):
+            reasons.append(f"the {role} has changed")
+    return reasons
+
+
+def _place(layout: Layout, path: Path, days: int | None) -> str:
+    return f"{layout.relative(path)} ({distance_words(days)})"
+
+
+def _state_of(entry: dict[str, Any]) -> FileState:
+    return FileState(entry["path"], entry["size"], entry["mtime_ns"])
 
 
 @dataclass

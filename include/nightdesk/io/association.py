@@ -53,12 +53,16 @@ class Candidate:
     @property
     def distance(self) -> str:
         """How far it is, in words."""
-        if self.days is None:
-            return "without a night"
-        if self.days == 0:
-            return "the night's own"
-        days = abs(self.days)
-        return f"{days} day{'s' if days > 1 else ''} {'later' if self.days > 0 else 'earlier'}"
+        return distance_words(self.days)
+
+
+def distance_words(days: int | None) -> str:
+    """Return in words how far from a night a master is."""
+    if days is None:
+        return "without a night"
+    if days == 0:
+        return "the night's own"
+    return f"{abs(days)} day{'s' if abs(days) > 1 else ''} {'later' if days > 0 else 'earlier'}"
 
 
 def list_candidates(settings: Settings, wanted: Wanted, kind: str) -> Iterator[Candidate]:

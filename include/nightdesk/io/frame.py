@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Instrument
 
 RECIPE = "NDRECIPE"
+WARNING = "NDWARN"
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nightdesk.settings import digest
+
 if TYPE_CHECKING:
     from astropy.io import fits
 
+    from nightdesk.group import Group
+    from nightdesk.manifest import Inputs
     from nightdesk.settings import Repair, Settings
 
 
@@ -44,6 +48,17 @@ def possible_repairs(settings: Settings, file_name: str, night: date, instrument
         if _is_of(repair, file_name, instrument)
         and (repair.night in (None, night) or repair.keyword.upper().startswith(("DATE", "UT")))
     )
+
+
+def repairs_hash(settings: Settings, group: Group, inputs: Inputs) -> str:
+    """Return the hash of the repairs that may touch a group's raws."""
+    names = sorted({path.rpartition("/")[2] for path in inputs.raws})
+    found = [
+        [name, repair.model_dump(mode="json")]
+        for name in names
+        for repair in possible_repairs(settings, name, group.night, group.instrument)
+    ]
+    return digest(found)
 
 
 def _is_of(repair: Repair, file_name: str, instrument: str | None) -> bool:

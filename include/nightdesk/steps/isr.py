@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.airmass import Airmass, find_airmass
-from nightdesk.io.frame import RECIPE, Frame, write_frame
+from nightdesk.io.frame import RECIPE, WARNING, Frame, write_frame
 from nightdesk.io.header import inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
@@ -126,8 +126,8 @@ def _tell_airmass(header: fits.Header, airmass: Airmass) -> None:
     header["AIRMASS"] = (airmass.value, "airmass given by configuration" if given else "effective airmass")
     header["AIRMSRC"] = (airmass.source, "where the airmass comes from")
     if airmass.warning:
-        header["NDWARN"] = airmass.warning.encode("ascii", "replace").decode()
-        header.add_history(f"Warning: {header['NDWARN']}.")
+        header[WARNING] = airmass.warning.encode("ascii", "replace").decode()
+        header.add_history(f"Warning: {header[WARNING]}.")
 
 
 def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:

@@ -14,9 +14,10 @@ from nightdesk.desk.night import note_group
 from nightdesk.desk.place import stack_card
 from nightdesk.errors import GroupError, NightdeskError, StaleProduct, one_line
 from nightdesk.io.atomic import write_json
-from nightdesk.io.frame import RECIPE, read_recipe
+from nightdesk.io.frame import RECIPE, WARNING, read_recipe
 from nightdesk.io.inventory import hash_file
-from nightdesk.io.layout import EXTINCTION, Layout
+from nightdesk.io.layout import EXTINCTION, POST_ISR, Layout
+from nightdesk.io.repair import repairs_hash
 from nightdesk.manifest import SCHEMA, FileState
 from nightdesk.quality import Quality, grade_stack
 from nightdesk.steps.find_sidecar import told_by_locate
@@ -193,6 +194,7 @@ def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outc
             "inputs": _other_inputs(work) if work else [],
             "profile": settings.profile,
             "settings": _settings_hash(work),
+            "repairs": repairs_hash(settings, group, work.inputs) if work else None,
             "code": __version__,
             "run_id": run_id,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -222,8 +224,18 @@ def _raws(work: Work, outcome: _Outcome) -> list[dict[str, Any]]:
         told.add(name)
         file = work.settings.root / path
         sha256 = hash_file(file) if file.is_file() else None
-        rows.append({**raw, "path": path, "sha256": sha256, "fate": fate, "reason": reason, **alignment.get(name, {})})
+        told_of = {"fate": fate, "reason": reason, **_warning(work, name), **alignment.get(name, {})}
+        rows.append({**raw, "path": path, "sha256": sha256, **told_of})
     return rows
+
+
+def _warning(work: Work, name: str) -> dict[str, str]:
+    """Return what is suspicious about a frame that was used all the same, by its product's header."""
+    for step in (EXTINCTION, POST_ISR):
+        path = work.layout.product(step, name)
+        if path.is_file() and (text := fits.getheader(path).get(WARNING)):
+            return {"warning": str(text)}
+    return {}
 
 
 def _alignment(work: Work) -> dict[str, dict[str, Any]]:
@@ -243,12 +255,15 @@ def _alignment(work: Work) -> dict[str, dict[str, Any]]:
 
 def _other_inputs(work: Work) -> list[dict[str, Any]]:
     try:
-        files: dict[str, Path] = {f"master {role}": path for role, path in work.masters.by_role.items()}
+        masters = work.masters
+        files: dict[str, Path] = {f"master {role}": path for role, path in masters.by_role.items()}
+        days: dict[str, int | None] = {f"master {role}": away for role, away in masters.distances.items()}
     except NightdeskError:
-        files = {}  # one is missing, which is the reason given
+        files, days = {}, {}  # one is missing, which is the reason given
     if (sidecar := work.layout.sidecar) is not None:
         files["sidecar"] = sidecar
     return [
         {"role": role, **FileState.of(work.layout, path).to_json(), "sha256": hash_file(path)}
+        | ({"days": days[role]} if role in days else {})
         for role, path in files.items()
     ]
