@@ -60,6 +60,16 @@ def depth(row: Mapping[str, Any]) -> str:
     return NONE if value is None else figure(value, 2, " mag" if row.get("zero_point") else " inst.")
 
 
+def quality_note(row: Mapping[str, Any]) -> str:
+    """Return why a group's quality is not better, as far as its reason has not said so."""
+    reason = (row.get("quality") or {}).get("reason", "")
+    note = "" if reason in row["reason"] else _LOST.sub("", reason).strip()
+    return printable(note)
+
+
+_LOST: Final = re.compile(r"\d+ frames? (was|were) lost\.")
+
+
 def fenced(text: str) -> str:
     """Return text as a block of markdown in which nothing is markup: no picture, no link, no end of the block."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)

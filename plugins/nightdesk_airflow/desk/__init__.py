@@ -16,9 +16,11 @@ PREFIX = "/nightdesk"
 
 GROUP_TAB = "nightdesk/{page}?dag={{DAG_ID}}&run={{RUN_ID}}"
 
+ICON = {"icon": "nightdesk/static/moon.svg", "icon_dark_mode": "nightdesk/static/moon-dark.svg"}
+
 VIEWS: list[dict[str, str]] = [
     # A destination that Airflow does not know removes the whole plugin without a word.
-    {"name": "Nights", "href": "nightdesk/nights", "destination": "nav", "url_route": "nights"},
+    {"name": "Nights", "href": "nightdesk/nights", "destination": "nav", "url_route": "nights"} | ICON,
     {
         "name": "Stack",
         "href": GROUP_TAB.format(page="stack"),

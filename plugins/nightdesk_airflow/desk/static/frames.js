@@ -12,6 +12,7 @@ const PLOTS = [
 ];
 const COLOURS = ["--link", "--orange"];
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+const clock = (seconds) => new Date(seconds * 1000).toISOString().slice(11, 19).replace(/:00$/, "");
 let drawn = [];
 
 function draw() {
@@ -31,9 +32,9 @@ function draw() {
       legend: { show: keys.length > 1 },
       cursor: { focus: { prox: 30 }, points: { size: 9 } },
       tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
-      axes: [{ ...axis }, { ...axis, size: 58 }],
+      axes: [{ ...axis, values: (self, splits) => splits.map(clock), space: 64 }, { ...axis, size: 58 }],
       series: [
-        { label: "UTC" },
+        { label: "UTC", value: (self, seconds) => (seconds === null ? "–" : clock(seconds)) },
         ...keys.map((key, number) => ({ label: key, stroke: colour(COLOURS[number]), width: 1.5, points: { show: true, size: 7, fill: colour(COLOURS[number]) } })),
       ],
       hooks: { setCursor: [(self) => { nearest = self.cursor.idx; }] },
