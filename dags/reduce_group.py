@@ -9,6 +9,8 @@ only what is missing.
 | `list_frames` | finds the group's frames and the setup to reduce |
 | `isr` | removes the instrument's signature: bias, dark, flat, gain (a square for each frame) |
 | `extinction` | scales each frame to above the atmosphere |
+| `locate` | finds out from the stars how the frames lie on one another, and writes `xy.csv`; a person's wins |
+| `ask` | asks for positions in the web UI, if the settings say so (`[align] mode = "wait"`) |
 | `find_sidecar` | finds `xy.csv`, one star's position in each frame |
 | `align` | moves each frame onto the grid of the first one |
 | `combine` | makes the stack of all frames that came so far |
@@ -20,6 +22,8 @@ only what is missing.
 * `isr` red: *that frame* is bad; the square bears its name. The others are in the stack. Replace or mend the
   file, then clear the square *with its downstream*: the frame joins the stack and the run turns green. Or
   take the file out of its folder: the run starts anew by itself (or clear it) and turns green without it.
+* `align` red: this frame's stars do not match the others', or are still off after the shift; the log has the figures.
+  Remove the frame, or write `xy.csv` with its position.
 * `list_frames`, `find_sidecar` or `combine` red: something is missing or wrong for the whole group (a master
   in `calibs/`, a setting, a line of `xy.csv`); the log names it. Mend it, then clear the square *with its
   downstream*. A changed `xy.csv` starts the run by itself.
@@ -30,16 +34,20 @@ and how it begins; the file's arrival starts the run. Other pink squares: the fr
 before, or there was nothing to do.
 """
 
+import logging
 from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, AssetAlias, TriggerRule, WeightRule, task, task_group
 
+from nightdesk_airflow.ask import AskPositionsOperator
 from nightdesk_airflow.asset import announce_stack
 from nightdesk_airflow.notify import tell_failure
 from nightdesk_airflow.param import GROUP_PARAMS
 from nightdesk_airflow.run import aligned_frames, fail_for, failed_tasks, frame_states, skip_unless_succeeded
 from nightdesk_airflow.task import group_of_run, run_step, this_task
+
+log = logging.getLogger(__name__)
 
 STACKS = AssetAlias("nightdesk-stacks")
 FRAME_NAMES = "{{ task.op_kwargs['names'] | join(', ') }}"  # what a mapped square is called
@@ -105,6 +113,26 @@ with DAG(
         isr(names=names) >> extinction(names=names)
 
     @task(trigger_rule=TriggerRule.ALL_DONE)
+    def locate() -> str:
+        """Find out from the stars how the frames lie on one another.
+
+        Writes `xy.csv` where no person has, and never over a person's. A frame whose stars do not match is named in
+        the log with the figure that failed. Red: the log says what to mend.
+        """
+        from nightdesk.steps import locate
+
+        skip_unless_succeeded(this_task(), ["list_frames"])
+        return run_step(locate.run)
+
+    ask = AskPositionsOperator(
+        task_id="ask",
+        trigger_rule=TriggerRule.ALL_DONE,
+        doc_md='Asks for one star\'s position in each frame, with `[align] mode = "wait"` and no `xy.csv`: *Required '
+        "Actions* of this square has the form. Pink: nobody needs to be asked. Red: what was written is no position; "
+        "the log says whose. Clear it to be asked again.",
+    )
+
+    @task(trigger_rule=TriggerRule.ALL_DONE)
     def find_sidecar() -> str:
         """Find `xy.csv`, one star's position in each frame.
 
@@ -142,9 +170,11 @@ with DAG(
     @task
     def publish() -> str:
         """Make the picture `combined.png`. Red: the log says why; clear this square with its downstream."""
-        from nightdesk.steps import publish
+        from nightdesk.steps import publish, solve
 
-        return run_step(publish.run)
+        picture = run_step(publish.run)
+        log.info("%s", run_step(solve.run))
+        return picture
 
     @task(trigger_rule=TriggerRule.ALL_DONE, retries=0, on_failure_callback=tell_failure)
     def verdict() -> str:
@@ -155,11 +185,11 @@ with DAG(
         from nightdesk.steps import verdict
 
         ti = this_task()
-        failed = failed_tasks(ti, ["list_frames", "find_sidecar", "combine", "publish"])
+        failed = failed_tasks(ti, ["list_frames", "locate", "ask", "find_sidecar", "combine", "publish"])
         sentence = run_step(verdict.run, run_id=ti.run_id, states=frame_states(ti), failed_steps=failed)
         fail_for(failed)  # the run's colour is this task's
         return sentence
 
     batches = list_frames()
     reduced, aligned = frame.expand(names=batches), align.expand(names=batches)
-    reduced >> find_sidecar() >> aligned >> combine() >> publish() >> verdict()
+    reduced >> locate() >> ask >> find_sidecar() >> aligned >> combine() >> publish() >> verdict()

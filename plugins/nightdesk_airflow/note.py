@@ -11,14 +11,15 @@ def group_note(run_id: str) -> str:
     It holds no text from headers or file names: a run's id is made of cleaned names. The picture is served by the
     desk, so it shows the stack of now, not of when the run was started.
     """
-    base = _base_path()
+    base = base_path()
     query = f"group={quote(run_id, safe='')}"
     picture = f"[![The stack]({base}/nightdesk/thumbnail?{query}&note=true)]({base}/nightdesk/stack?{query})"
     links = [f"[{page.capitalize()}]({base}/nightdesk/{page}?{query})" for page in ("stack", "frames")]
     return f"{picture}\n\n{' · '.join(links)}"
 
 
-def _base_path() -> str:
+def base_path() -> str:
+    """Return the path at which a proxy serves the web UI; mostly none."""
     from airflow.sdk.configuration import conf
 
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")

@@ -28,6 +28,9 @@ CONFIGURATION = """
 [site]
 timezone = "Atlantic/Canary"
 
+[align]
+mode = "require"
+
 [watch]
 settle_seconds = 3
 readout_seconds = 1

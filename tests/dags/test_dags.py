@@ -94,7 +94,9 @@ def test_the_steps_of_a_group_follow_each_other(dags: dict[str, Any]) -> None:
     assert {task.task_id: sorted(task.downstream_task_ids) for task in dag.tasks} == {
         "list_frames": ["align", "frame.extinction", "frame.isr"],
         "frame.isr": ["frame.extinction"],
-        "frame.extinction": ["find_sidecar"],
+        "frame.extinction": ["locate"],
+        "locate": ["ask"],
+        "ask": ["find_sidecar"],
         "find_sidecar": ["align"],
         "align": ["combine"],
         "combine": ["publish"],
@@ -109,6 +111,8 @@ def test_collectors_run_whatever_became_of_single_frames(dags: dict[str, Any]) -
     rules = {task.task_id: task.trigger_rule for task in dag.tasks}
     assert {name for name, rule in rules.items() if rule == TriggerRule.ALL_DONE} == {
         "frame.extinction",
+        "locate",
+        "ask",
         "find_sidecar",
         "combine",
         "verdict",
