@@ -81,9 +81,9 @@ def pyramid(tmp_path: Path) -> Pyramid:
 def test_every_tile_of_every_level_is_the_mean_of_its_pixels(pyramid: Pyramid) -> None:
     data, flags = image()
     known = np.where(flags & NO_DATA, np.nan, data)
+    bits = flags.astype(np.uint8)
     for level, (rows, columns) in enumerate(pyramid.levels, start=1):
         known = halve(known)
-        bits = flags.astype(np.uint8) if level == 1 else bits
         bits = halve_flags(bits)
         assert known.shape == (rows, columns)
         for row in range(-(-rows // TILE)):

@@ -17,7 +17,6 @@ from nightdesk.io.frame import RECIPE, Frame
 from nightdesk.io.header import find_number, find_text
 from nightdesk.night import parse_moment
 from nightdesk.science.image_quality import ImageQuality, measure_image
-from nightdesk.science.picture import render
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -220,11 +219,31 @@ def _small(values: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def write_thumbnail(path: Path, values: NDArray[np.float32]) -> None:
-    """Write a small picture of an image, y upwards."""
+    """Write a small picture of an image, y upwards: the sky just above black, faint light seen, stars white."""
     from PIL import Image
 
-    picture = Image.fromarray(render(values))
+    picture = Image.fromarray(_grey(values))
     picture.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    picture.save(buffer, "jpeg", quality=85)
+    picture.save(buffer, "jpeg", quality=80)
     write_bytes(path, buffer.getvalue())
+
+
+def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
+    known = np.isfinite(values)
+    grey = np.zeros(values.shape, dtype=np.uint8)
+    if known.any():
+        coding = Coding.guess(values)
+        low, high = first_limits(coding, float(np.percentile(values[known], 99.8)))
+        share = np.clip((values[known] - low) / (high - low), 0.0, 1.0)
+        grey[known] = np.rint(255.0 * np.arcsinh(share * 10.0) / np.arcsinh(10.0))
+    return grey[::-1]
+
+
+def first_limits(coding: Coding, bright: float) -> tuple[float, float]:
+    """Return the values that are black and white when an image is first shown.
+
+    The sky lies just above black; white is what the brightest few pixels of a thousand have, or where there is nothing
+    bright, so far above the noise that the sky stays dark.
+    """
+    return coding.sky - 2.5 * coding.noise, max(bright, coding.sky + 25.0 * coding.noise)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nightdesk.desk.card import read_card
+from nightdesk.desk.card import first_limits, read_card
 from nightdesk.desk.coding import Coding
 from nightdesk.desk.place import frame_card, stack_card, stack_tiles
 from nightdesk.desk.plane import Plane, find_planes
@@ -185,8 +185,7 @@ def _limits(plane: Plane, card: dict[str, Any], coding: Coding) -> dict[str, lis
     }
     if card.get("zscale"):
         limits = {"ZScale": card["zscale"]} | limits
-    # The sky just above black, and what is bright to the eye still below white.
-    first = [coding.sky - 2.5 * coding.noise, max(shares.get("99.9", 0.0), coding.sky + 25.0 * coding.noise)]
+    first = list(first_limits(coding, shares.get("99.9", 0.0)))
     return {"sky to stars": first} | limits
 
 

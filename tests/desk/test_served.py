@@ -1,0 +1,176 @@
+"""What is served: products of a group, by names, and nothing that lies elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nightdesk.desk import image
+from nightdesk.desk.coding import Coding
+from nightdesk.desk.pyramid import TILE
+from nightdesk.desk.served import NotThereError, served_group
+from nightdesk.io.layout import EXTINCTION
+from tests.desk.conftest import Observed
+
+
+@pytest.mark.parametrize(
+    "run_id",
+    [
+        "",
+        "..",
+        "2026-11-20",
+        "2026-11-20__M13",
+        "2026-11-20__..__R",
+        "2026-11-20__.__.",
+        "2026-11-20__reports__R",
+        "../../etc__passwd__R",
+        "2026-13-40__M13__R",
+        "2026-11-20__M13__R__x__y",
+        "2026-11-20__pt5m__M13__R__",
+        "2026-11-20__" + "x" * 200 + "__R",
+    ],
+)
+def test_what_names_no_group_is_not_there(observed_once: Observed, run_id: str) -> None:
+    with pytest.raises(NotThereError):
+        served_group(observed_once.settings, run_id).file("stack")
+
+
+def test_a_path_in_a_name_becomes_a_name(observed_once: Observed) -> None:
+    served = served_group(observed_once.settings, "2026-11-20__../M13__R")
+    assert served.group.target == "M13"
+    served = served_group(observed_once.settings, "2026-11-20__/etc/passwd__R")
+    assert served.group.target == "etc-passwd"
+
+
+@pytest.mark.parametrize("name", ["", "../../../../etc/passwd", "r0743053.fits", "/etc/passwd", "r9999999", "."])
+@pytest.mark.parametrize("step", ["raw", "postISR", "extinction", "shifted"])
+def test_only_the_groups_own_frames_are_served(observed_once: Observed, step: str, name: str) -> None:
+    with pytest.raises(NotThereError):
+        observed_once.served("M13").file(step, name)
+
+
+@pytest.mark.parametrize("step", ["", "combined", "../raw", "combined/desk", "lost"])
+def test_only_the_steps_are_served(observed_once: Observed, step: str) -> None:
+    served = observed_once.served("M13")
+    with pytest.raises(NotThereError):
+        served.file(step, served.names[0])
+
+
+def test_every_step_of_every_frame_is_served(observed_once: Observed) -> None:
+    served = observed_once.served("M13")
+    for step in ("raw", "postISR", "extinction", "shifted"):
+        assert served.file(step, served.names[0]).name == f"{served.names[0]}.fits"
+
+
+def test_a_link_out_of_the_products_is_refused(observed: Observed, tmp_path: Path) -> None:
+    served = observed.served("M13")
+    secret = tmp_path / "secret.fits"
+    shutil.copy(served.layout.stack, secret)
+    served.layout.stack.unlink()
+    served.layout.stack.symlink_to(secret)
+    with pytest.raises(NotThereError, match="not a file of processed"):
+        served.file("stack")
+    folder = served.layout.folder / EXTINCTION
+    shutil.move(folder, tmp_path / "elsewhere")
+    folder.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(NotThereError):
+        served.file(EXTINCTION, served.names[0])
+
+
+def test_a_link_between_products_and_a_linked_root_are_fine(observed: Observed, tmp_path: Path) -> None:
+    served = observed.served("M13")
+    twin = served.layout.stack.with_name("kept.fits")
+    shutil.move(served.layout.stack, twin)
+    served.layout.stack.symlink_to(twin)
+    assert served.file("stack") == twin.resolve()
+    (tmp_path / "link").symlink_to(observed.root)
+    assert Observed(tmp_path / "link").served("M51").file("stack").is_file()
+
+
+@pytest.mark.parametrize("step", ["stack", "shifted", "extinction", "postISR", "raw"])
+def test_a_pixel_is_the_one_in_the_file(observed_once: Observed, step: str) -> None:
+    served = observed_once.served("M13")
+    name = "" if step == "stack" else served.names[1]
+    with fits.open(served.file(step, name)) as hdus:
+        data = hdus[0].data
+        for x, y in (
+            (0, 0),
+            (data.shape[1] - 1, 0),
+            (0, data.shape[0] - 1),
+            (data.shape[1] - 1, data.shape[0] - 1),
+            (117, 63),
+        ):
+            pixel = image.pixel(served, step, name, x, y)
+            assert float(pixel["value"]) == pytest.approx(float(data[y, x]), rel=1e-6)
+            if "VAR" in hdus:
+                assert float(pixel["variance"]) == pytest.approx(float(hdus["VAR"].data[y, x]), rel=1e-6)
+    for x, y in ((-1, 0), (data.shape[1], 0), (0, data.shape[0])):
+        with pytest.raises(NotThereError):
+            image.pixel(served, step, name, x, y)
+
+
+def test_a_pixel_names_its_flags_frames_and_place_in_the_sky(observed_once: Observed) -> None:
+    from astropy.wcs import WCS, FITSFixedWarning
+
+    served = observed_once.served("M13")
+    with fits.open(served.file("stack")) as hdus:
+        flagged = np.argwhere(hdus["DQ"].data)[0] if hdus["DQ"].data.any() else None
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)
+            sky = WCS(hdus[0].header).pixel_to_world(100, 50)
+        coverage = int(hdus["COVERAGE"].data[50, 100])
+    pixel = image.pixel(served, "stack", "", 100, 50)
+    assert pixel["coverage"] == coverage
+    assert pixel["position"]["ra"] == sky.ra.to_string("hour", sep=":", precision=2, pad=True)
+    assert pixel["position"]["dec"] == sky.dec.to_string(sep=":", precision=1, pad=True, alwayssign=True)
+    if flagged is not None:
+        assert image.pixel(served, "stack", "", int(flagged[1]), int(flagged[0]))["flags"]
+
+
+@pytest.mark.parametrize("step", ["stack", "extinction", "raw"])
+def test_a_tile_is_the_images_pixels(observed_once: Observed, step: str) -> None:
+    served = observed_once.served("M13")
+    name = "" if step == "stack" else served.names[0]
+    facts = image.describe(served, step, name)
+    coding = Coding(facts["coding"]["sky"], facts["coding"]["noise"])
+    data = fits.getdata(served.file(step, name)).astype(float)
+    made = np.frombuffer(image.tile(served, step, name, "sci", 0, 0, 0), "<u2").reshape(TILE, TILE)
+    ny, nx = data.shape
+    values = coding.decode(made[:ny, :nx])
+    known = np.isfinite(values)
+    assert known.mean() > 0.5
+    error = np.abs(values - data)[known]
+    assert (error <= 0.01 * coding.noise + 0.001 * np.abs(data - coding.sky)[known] + 0.01).all()
+    assert (made[ny:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "row", "column"),
+    [("sci", 0, 1, 0), ("sci", 0, 0, 9), ("sci", 17, 0, 0), ("var", 0, 0, 0), ("", 0, 0, 0), ("rejected", 0, 0, 0)],
+)
+def test_a_tile_that_is_not_there_is_told(
+    observed_once: Observed, kind: str, level: int, row: int, column: int
+) -> None:
+    with pytest.raises(NotThereError):
+        image.tile(observed_once.served("M13"), "stack", "", kind, level, row, column)
+
+
+def test_a_file_that_is_no_fits_is_told(observed: Observed) -> None:
+    served = observed.served("M13")
+    served.layout.stack.write_bytes(b"no FITS at all")
+    with pytest.raises(NotThereError):
+        image.describe(served, "stack", "")
+
+
+def test_without_tiles_a_stack_is_still_shown(observed: Observed) -> None:
+    served = observed.served("M13")
+    shutil.rmtree(served.layout.stack.parent / "desk")
+    facts = image.describe(served, "stack", "")
+    assert facts["histogram"]
+    assert facts["limits"]
+    assert len(image.tile(served, "stack", "", "sci", 0, 0, 0)) == 2 * TILE * TILE
