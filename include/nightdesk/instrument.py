@@ -166,6 +166,7 @@ class Instrument(Table):
     trim: Sections = ()
     overscan: Overscan | None = None
     amplifiers: tuple[Amplifier, ...] = ()
+    bias: Literal["required", "none"] = "required"
     ra_unit: Literal["auto", "hours", "degrees"] = "auto"
 
     @field_validator("extension")

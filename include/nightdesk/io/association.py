@@ -141,14 +141,15 @@ def find_masters(settings: Settings, layout: Layout, inputs: Inputs) -> Masters:
     """
     wanted = wanted_of(layout, inputs)
     notebook = settings.profile == "notebook"
+    needs_bias = notebook or settings.instrument_of(layout.group).bias == "required"
     chosen = {
-        "bias": choose_master(settings, wanted, "bias"),
+        "bias": choose_master(settings, wanted, "bias") if needs_bias else None,
         "dark": None if notebook else _dark(settings, layout, wanted),
         "flat": _flat(settings, layout, wanted, notebook=notebook),
         "bad pixels": None if notebook else _optional(settings, layout, wanted, "bad_pixels", "Mend or remove it."),
     }
     dark = chosen["dark"]
-    if chosen["bias"] is None and not (dark and read_master_facts(dark.path).contains_bias):
+    if needs_bias and chosen["bias"] is None and not (dark and read_master_facts(dark.path).contains_bias):
         raise _missing(settings, layout, wanted, "bias", "Put the master bias there.")
     paths = {role: one.path if one else None for role, one in chosen.items()}
     distances = {role: one.days for role, one in chosen.items() if one}

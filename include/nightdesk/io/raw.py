@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from nightdesk.errors import FrameError
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.detector import trimmed_shape
 from nightdesk.io.header import complete_header, find_number, find_text, mend_cards
@@ -30,6 +31,7 @@ BLOCK = 2880
 LONGEST_HEADER_BLOCKS = 2000
 MOST_HDUS = 1000
 MOST_AXES = 999
+MOST_UNPACKED_BYTES = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -133,18 +135,47 @@ def read_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> R
         reason = "its name holds characters other than printable ASCII; rename it"
         return RawFacts(**base, kind="rejected", missing=0, reason=reason)
     try:
-        headers, missing = _walk_file(
-            path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values())
-        )
-        header, shape = image_header(headers)
-        apply_repairs(header, find_raw_repairs(settings, path, header))
-        chosen = _instrument_of(settings, header)
-        if chosen is not None and chosen[1].extension is not None:
-            header, shape = image_header(headers, chosen[1].extension)
-            apply_repairs(header, find_raw_repairs(settings, path, header, chosen[1]))
+        header, shape, missing, chosen = _open_header(settings, path, size)
     except NotFitsError as error:
         return RawFacts(**base, kind="rejected", missing=0 if error.final else 1, reason=str(error))
     return _sort(settings, path, header, shape, {**base, "missing": missing}, chosen)
+
+
+def _open_header(
+    settings: Settings, path: Path, size: int
+) -> tuple[fits.Header, tuple[int, ...], int, tuple[str, Instrument] | None]:
+    """Return the repaired header of the image that counts, its shape, the bytes missing, and the instrument."""
+    headers, missing = _walk_file(path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values()))
+    header, shape = image_header(headers)
+    apply_repairs(header, find_raw_repairs(settings, path, header))
+    chosen = _instrument_of(settings, header)
+    if chosen is not None and chosen[1].extension is not None:
+        header, shape = image_header(headers, chosen[1].extension)
+        apply_repairs(header, find_raw_repairs(settings, path, header, chosen[1]))
+    return header, shape, missing, chosen
+
+
+def open_headers(path: Path) -> list[fits.Header]:
+    """Return all headers of a file of which no configuration tells anything yet."""
+    return _walk_file(path, path.stat().st_size, most_bytes=MOST_UNPACKED_BYTES)[0]
+
+
+def read_raw_header(settings: Settings, path: Path) -> tuple[str, Instrument, fits.Header, tuple[int, ...]]:
+    """Return a raw's instrument, its repaired header and its image's shape.
+
+    Raises
+    ------
+    FrameError
+        If it is no FITS file, or no instrument matches it.
+    """
+    try:
+        header, shape, _, chosen = _open_header(settings, path, path.stat().st_size)
+    except NotFitsError as error:
+        raise FrameError(f"{path.name}: {error}.") from error
+    if chosen is None:
+        told = ", ".join(f"{key} = {header.get(key)!r}" for i in settings.instruments.values() for key in i.match)
+        raise FrameError(f"{path.name}: no configured instrument matches its header ({told}).")
+    return *chosen, header, shape
 
 
 def forbidden_facts(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> RawFacts:

@@ -234,9 +234,9 @@ class _Builder:
         """Return what is not light in a flat, in ADU."""
         if dark is not None and dark.contains_bias:
             return dark.data.astype(np.float32)
-        if bias is None:
+        if bias is None and self.instrument.bias == "required":
             raise SetupError("there is no master bias for the flats: take biases, or darks of the flats' exposure time")
-        offset = bias.data.astype(np.float32)
+        offset = np.zeros(frame.image.pixels.shape, np.float32) if bias is None else bias.data.astype(np.float32)
         if dark is not None and dark.exposure:
             offset = offset + dark.data.astype(np.float32) * (frame.exposure / dark.exposure)
         return offset

@@ -157,7 +157,7 @@ def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Fram
         raw.pixels,
         gain=gain,
         read_noise=noise,
-        bias=bias.data if bias else None,
+        bias=bias.data if bias else _no_bias(work, shape, contains_bias=contains_bias),
         bias_variance=bias.variance if bias else None,
         dark=dark.data if dark else None,
         dark_variance=dark.variance if dark else None,
@@ -176,6 +176,13 @@ def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Fram
     raw.describe(product)
     _describe(product, work, masters, gain=gain, noise=typical, noise_source=noise_source)
     return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
+
+
+def _no_bias(work: Work, shape: tuple[int, ...], *, contains_bias: bool) -> NDArray[Any] | None:
+    """Return a bias of zero where the configuration says that none is subtracted."""
+    if contains_bias or work.settings.instrument_of(work.group).bias == "required":
+        return None
+    return np.zeros(shape)
 
 
 def _without_cosmic_rays(planes: Planes, noise: float) -> Planes:
@@ -211,8 +218,8 @@ def _describe(
     noiseless = [role for role, master in masters.items() if master.variance is None]
     header["NOISECAL"] = (not noiseless, "whether VAR contains the masters' noise")
     what = ", ".join(
-        "no flat (the configuration says so)" if role == "flat" and role not in masters else role
+        role if role in masters else f"no {role} (the configuration says so)"
         for role in ("bias", "dark", "flat")
-        if role in masters or role == "flat"
+        if role in masters or role == "flat" or (role == "bias" and "dark" not in masters)
     )
     header.add_history(f"ISR: {what}; gain {gain:g} e-/ADU, read noise {noise:g} e- ({noise_source}).")
