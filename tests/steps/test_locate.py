@@ -1,0 +1,406 @@
+"""`locate` and what follows it: frames laid on one another by their stars, or left out with the reason."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from nightdesk.errors import GroupError, StaleProduct, Waiting
+from nightdesk.io.sidecar import read_sidecar
+from nightdesk.manifest import read_manifest
+from nightdesk.readiness import differs
+from nightdesk.science.transform import Transform
+from nightdesk.steps import align, ask, find_sidecar, locate, reduce
+from tests.star_night import FLIP, SHAPE, StarNight
+
+TURNED = Transform(math.radians(0.8))
+
+
+def reduced(night: StarNight) -> str:
+    return reduce.run(night.settings, night.group)
+
+
+def own(night: StarNight) -> Path:
+    return night.layout.sidecars[0]
+
+
+def located(night: StarNight) -> str:
+    return locate.run(night.settings, night.group)
+
+
+def fates(night: StarNight) -> dict[str, dict[str, Any]]:
+    manifest = read_manifest(night.settings, night.group)
+    assert manifest is not None
+    return {raw["name"]: raw for raw in manifest["raws"]}
+
+
+def rows(night: StarNight) -> dict[str, Any]:
+    positions = read_sidecar(night.settings, own(night), names=night.names, shape=night.shape)
+    return {row.name: row for row in positions.rows}
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Callable[..., StarNight]:
+    """Write a night without a sidecar."""
+
+    def write(**changes: Any) -> StarNight:
+        night = StarNight(tmp_path, **changes)
+        night.write()
+        night.sidecar.unlink()
+        return night
+
+    return write
+
+
+class TestAutomaticSidecar:
+    def test_shifts_are_those_of_the_sky(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        assert "3 frames are in the stack" in reduced(night)
+        for index, name in enumerate(night.names):
+            placement = rows(night)[name].placement
+            assert (placement.dx, placement.dy) == pytest.approx(night.true_shift(index), abs=0.1)
+        raws = fates(night)
+        assert all(raw["residual"] < 0.75 for raw in raws.values())
+        assert raws[night.names[1]]["matches"] >= 10
+
+    def test_the_star_is_where_the_sidecar_says(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        for name, row in rows(night).items():
+            x, y = round(row.x) - 1, round(row.y) - 1
+            around = night.pixels(name)[y - 3 : y + 4, x - 3 : x + 4]
+            assert np.unravel_index(around.argmax(), around.shape) == pytest.approx((3, 3), abs=1)
+
+    def test_it_is_a_product_and_no_input(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        assert not differs(night.settings, night.group)
+        own(night).unlink()
+        assert not differs(night.settings, night.group)
+
+    def test_a_rerun_changes_nothing(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        before, sidecar = night.states(), own(night).stat().st_ino
+        reduced(night)
+        assert night.rewritten(before) == []
+        assert own(night).stat().st_ino == sidecar
+
+    def test_the_same_frames_give_the_same_bytes_elsewhere(
+        self, make: Callable[..., StarNight], tmp_path: Path
+    ) -> None:
+        night = make()
+        other = StarNight(tmp_path / "other").write()
+        other.sidecar.unlink()
+        for one in (night, other):
+            reduced(one)
+        assert own(night).read_bytes() == own(other).read_bytes()
+        assert night.layout.stack.read_bytes() == other.layout.stack.read_bytes()
+
+    def test_it_is_renewed_when_a_frame_comes(self, make: Callable[..., StarNight]) -> None:
+        whole = make()
+        last = whole.names[-1]
+        raw = whole.raw(last).read_bytes()
+        whole.raw(last).unlink()
+        reduced(whole)
+        assert list(rows(whole)) == whole.names[:2]
+        whole.raw(last).write_bytes(raw)
+        reduced(whole)
+        assert list(rows(whole)) == whole.names
+
+    def test_a_deleted_one_is_written_again(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        first = own(night).read_bytes()
+        own(night).unlink()
+        reduced(night)
+        assert own(night).read_bytes() == first
+
+    def test_a_flipped_frame_is_turned_back_without_interpolation(self, make: Callable[..., StarNight]) -> None:
+        night = make(places=(Transform(), FLIP.after(Transform(dx=4.2, dy=3.3)), Transform(dx=-5.0, dy=1.0)))
+        reduced(night)
+        name = night.names[1]
+        header = fits.getheader(night.product("shifted", name))
+        assert header["FLIPPED"] is True
+        before = fits.getdata(night.product("extinction", name))[::-1, ::-1]
+        after = fits.getdata(night.product("shifted", name))
+        dx, dy = header["XSHIFT"], header["YSHIFT"]
+        assert (after[40:120, 40:120] == before[40 - dy : 120 - dy, 40 - dx : 120 - dx]).all()
+        assert fates(night)[name]["residual"] < 0.75
+        assert "1 frames turned by 180 degrees" in str(fits.getheader(night.layout.stack)["HISTORY"])
+
+    def test_an_empty_frame_is_left_out_with_its_figures(self, make: Callable[..., StarNight]) -> None:
+        night = make(empty=(1,))
+        with pytest.raises(GroupError, match="too few stars: 0 stars were found in it"):
+            reduced(night)
+        lost = fates(night)[night.names[1]]
+        assert lost["fate"] == "lost"
+        assert "5 must match" in lost["reason"]
+        assert [name for name, raw in fates(night).items() if raw["fate"] == "used"] == [night.names[0], night.names[2]]
+
+    def test_an_empty_first_frame_is_not_the_reference(self, make: Callable[..., StarNight]) -> None:
+        night = make(empty=(0,))
+        with pytest.raises(GroupError, match="2 of 3 frames"):
+            reduced(night)
+        assert next(iter(rows(night))) == night.names[1]
+
+    def test_a_field_without_stars_waits_for_a_person(self, make: Callable[..., StarNight]) -> None:
+        night = make(number=2)
+        sentence = reduced(night)
+        assert "waits for positions" in sentence
+        assert "too few stars" in sentence
+        assert not own(night).exists()
+
+    def test_the_best_reference_is_the_sharpest(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"reference": "best"}})
+        last = night.names[-1]
+        night.write_raw(last, replace(night, fwhm=2.2).pixels(last))
+        reduced(night)
+        assert next(iter(rows(night))) == last
+
+    def test_a_trimmed_detector_counts_as_the_raw_does(self, make: Callable[..., StarNight]) -> None:
+        assert locate._trimmed(fits.Header({"LTV1": -8.0, "LTV2": -2.0})) == (8.0, 2.0)
+
+
+class TestAPersonsSidecar:
+    def test_it_wins_and_is_never_touched(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        night.write_sidecar()
+        before = night.sidecar.read_bytes()
+        assert "is a person's" in (reduced(night), located(night))[1]
+        assert night.sidecar.read_bytes() == before
+        assert not own(night).exists()
+
+    def test_one_that_comes_later_replaces_nightdesks(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        night.write_sidecar()
+        assert differs(night.settings, night.group)
+        reduced(night)
+        header = fits.getheader(night.product("shifted", night.names[1]))
+        x, y = (a - b for a, b in zip(night.position(night.names[0]), night.position(night.names[1]), strict=True))
+        assert (header["XSHIFT"], header["YSHIFT"]) == (x, y)
+
+    def test_one_that_a_person_edited_is_the_persons(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        text = own(night).read_text().replace(f"{night.names[2]},", f"{night.names[2]},1", 1)
+        own(night).write_text(text)
+        assert differs(night.settings, night.group)
+        assert "is a person's" in located(night)
+        assert own(night).read_text() == text
+        assert all(row.placement is None for row in rows(night).values())
+
+    def test_one_that_appears_while_nightdesk_writes_is_kept(self, make: Callable[..., StarNight]) -> None:
+        from nightdesk.io.sidecar import write_own_sidecar
+
+        night = make()
+        own(night).parent.mkdir(parents=True)
+        own(night).write_text("fname,x,y\nmine,1,2\n")
+        write_own_sidecar(own(night), [])
+        assert own(night).read_text() == "fname,x,y\nmine,1,2\n"
+
+    def test_rough_positions_are_refined_on_request(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"refine": True, "resample": "subpixel"}})
+        wrong = {name: (x + 3, y - 2) for name in night.names for x, y in [night.position(name)]}
+        night.write_rows(["fname,x,y", *(f"{name},{x + 1},{y + 1}" for name, (x, y) in wrong.items())])
+        before = night.sidecar.read_bytes()
+        reduced(night)
+        assert night.sidecar.read_bytes() == before
+        for index, name in enumerate(night.names[1:], start=1):
+            header = fits.getheader(night.product("shifted", name))
+            assert (header["XSHIFT"], header["YSHIFT"]) == pytest.approx(night.true_shift(index), abs=0.15)
+            assert "px from the position given" in fates(night)[name]["note"]
+
+    def test_a_position_without_a_star_is_kept_and_noted(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"refine": True, "refine_limit": 1.0}}, number=24)
+        night.write_rows(["fname,x,y", *(f"{name},3,3" for name in night.names)])
+        night.list()
+        night.run_to("extinction")
+        assert "no star is within 1 px of the position given" in located(night)
+
+    def test_a_wrong_position_is_found_out_by_the_stars(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        lines = ["fname,x,y"]
+        for index, name in enumerate(night.names):
+            x, y = night.position(name)
+            lines.append(f"{name},{x + 1 + 8 * (index == 2)},{y + 1}")
+        night.write_rows(lines)
+        with pytest.raises(
+            GroupError, match=r"still [78]\.\d+ px from those of r0743053 \(\d+ stars; the limit is 1.5 px"
+        ):
+            reduced(night)
+        assert fates(night)[night.names[1]]["fate"] == "used"
+
+    def test_a_flip_that_nobody_told_is_found_out(self, make: Callable[..., StarNight]) -> None:
+        night = make(places=(Transform(), FLIP))
+        night.write_sidecar()
+        with pytest.raises(GroupError, match="turned by 180 degrees against r0743053"):
+            reduced(night)
+
+    def test_a_corrected_position_forgets_the_loss(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        night.write_rows(["fname,x,y", *(f"{name},50,50" for name in night.names)])
+        with pytest.raises(GroupError, match="partial"):
+            reduced(night)
+        night.write_sidecar()
+        assert "3 frames are in the stack" in reduced(night)
+
+
+class TestModes:
+    @pytest.mark.parametrize("mode", ["wait", "require"])
+    def test_only_auto_looks_for_stars(self, make: Callable[..., StarNight], mode: str) -> None:
+        night = make(tables={"align": {"mode": mode}})
+        assert "waits for positions" in reduced(night)
+        assert not own(night).exists()
+
+    def test_require_takes_no_sidecar_of_nightdesks(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        assert own(night).exists()
+        assert "waits for positions" in reduced(replace(night, tables={"align": {"mode": "require"}}))
+
+    def test_the_notebook_asks_a_person(self, make: Callable[..., StarNight]) -> None:
+        night = make(profile="notebook")
+        assert "waits for positions" in reduced(night)
+
+    def test_a_person_is_asked_and_the_answer_is_the_sidecar(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"mode": "wait"}})
+        reduced(night)
+        assert ask.frames_to_ask(night.settings, night.group) == night.names
+        answers = {name: "{}, {}".format(*(v + 1 for v in night.position(name))) for name in night.names}
+        assert "3 positions" in ask.run(night.settings, night.group, answers)
+        assert own(night).read_text().startswith("fname,x,y\nr0743053,")
+        assert ask.frames_to_ask(night.settings, night.group) == []
+        assert "3 frames are in the stack" in reduced(night)
+
+    def test_an_answer_does_not_replace_what_came_meanwhile(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"mode": "wait"}})
+        night.list()
+        own(night).parent.mkdir(parents=True)
+        own(night).write_text("fname,x,y\n")
+        assert "meanwhile" in ask.run(night.settings, night.group, {night.names[0]: "3, 4"})
+
+    @pytest.mark.parametrize("text", ["12", "a, b", "-3, 4", "1, 2, 3"])
+    def test_what_is_no_position_is_refused_by_frame(self, make: Callable[..., StarNight], text: str) -> None:
+        from nightdesk.errors import SetupError
+
+        night = make(tables={"align": {"mode": "wait"}})
+        night.list()
+        with pytest.raises(SetupError, match="r0743053"):
+            ask.run(night.settings, night.group, {night.names[0]: text})
+
+    def test_nothing_written_is_no_sidecar(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"mode": "wait"}})
+        night.list()
+        assert ask.run(night.settings, night.group, {night.names[0]: None}) == "No position was given."
+        with pytest.raises(Waiting):
+            find_sidecar.run(night.settings, night.group)
+
+    def test_by_the_wcs_where_stars_do_not_do(self, make: Callable[..., StarNight]) -> None:
+        night = make(number=3, tables={"align": {"use_wcs": True, "resample": "subpixel"}})
+        reduced(night)
+        for index, name in enumerate(night.names):
+            header = fits.getheader(night.product("shifted", name))
+            assert (header["XSHIFT"], header["YSHIFT"]) == pytest.approx(night.true_shift(index), abs=0.01)
+
+    def test_before_list_frames_it_is_too_early(self, make: Callable[..., StarNight]) -> None:
+        with pytest.raises(StaleProduct):
+            located(make())
+
+
+class TestResampling:
+    PLACES = (Transform(), Transform(dx=5.5, dy=-3.25), Transform(TURNED.rotation, 1.0, 2.0, 1.0))
+
+    @pytest.mark.parametrize(
+        ("how", "ways"),
+        [
+            ("integer", ["integer", "integer", "integer"]),
+            ("subpixel", ["integer", "subpixel", "subpixel"]),
+            ("similarity", ["integer", "similarity", "similarity"]),
+            ("auto", ["integer", "integer", "similarity"]),
+        ],
+    )
+    def test_the_header_says_what_was_done(self, make: Callable[..., StarNight], how: str, ways: list[str]) -> None:
+        night = make(places=self.PLACES, tables={"align": {"resample": how}})
+        reduced(night)
+        headers = [fits.getheader(night.product("shifted", name)) for name in night.names]
+        assert [header["ALIGNWAY"] for header in headers] == ways
+        assert all(header["VARCONV"] == "pixel" for header in headers)
+        assert all((header["CORRFACT"] > 1) == (way != "integer") for header, way in zip(headers, ways, strict=True))
+
+    def test_a_turned_frame_lies_right_to_its_corners(self, make: Callable[..., StarNight]) -> None:
+        from nightdesk.science.match import match_stars
+        from nightdesk.science.star import find_stars
+
+        night = make(places=self.PLACES, tables={"align": {"resample": "auto"}})
+        reduced(night)
+        stars = [find_stars(fits.getdata(night.product("shifted", night.names[k])).astype(float)) for k in (0, 2)]
+        match = match_stars(stars[1], stars[0], SHAPE)
+        assert match.accepted
+        assert max(np.hypot(*match.transform.shift_at(x, y)) for x in (10, 170) for y in (10, 150)) < 0.2
+
+    @pytest.mark.parametrize("how", ["integer", "subpixel", "similarity"])
+    def test_the_noise_is_the_predicted_one(self, make: Callable[..., StarNight], how: str) -> None:
+        random = np.random.default_rng(4)
+        places = (Transform(), *(Transform(dx=dx, dy=dy) for dx, dy in random.uniform(-6, 6, (4, 2))))
+        night = make(places=places, shape=(400, 420), number=20, tables={"align": {"resample": how}})
+        reduced(night)
+        header = fits.getheader(night.layout.stack)
+        assert header["NOISERAT"] == pytest.approx(1.0, abs=0.06)
+        assert (header["CORRFACT"] > 1) == (how != "integer")
+
+
+class TestSolving:
+    @pytest.fixture
+    def solver(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+        """Install a solve-field that does what its script says."""
+
+        def install(script: str) -> None:
+            folder = tmp_path / "bin"
+            folder.mkdir()
+            program = folder / "solve-field"
+            program.write_text(f"#!/bin/sh\n{script}\n")
+            program.chmod(0o755)
+            monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+
+        return install
+
+    def test_the_solution_lies_beside_the_stack(
+        self, make: Callable[..., StarNight], solver: Callable[[str], None]
+    ) -> None:
+        solver('while [ "$1" != --wcs ]; do shift; done; echo solved > "$2"')
+        night = make()
+        reduced(night)
+        assert night.layout.stack.with_suffix(".wcs").read_text() == "solved\n"
+
+    @pytest.mark.parametrize("script", ["echo no index files >&2; exit 1", "exit 0", "kill -9 $$"])
+    def test_its_failure_is_no_failure(
+        self, make: Callable[..., StarNight], solver: Callable[[str], None], script: str
+    ) -> None:
+        solver(script)
+        night = make()
+        assert "is done" in reduced(night)
+        assert not night.layout.stack.with_suffix(".wcs").exists()
+
+    def test_it_can_be_left_out(self, make: Callable[..., StarNight], solver: Callable[[str], None]) -> None:
+        solver('while [ "$1" != --wcs ]; do shift; done; echo solved > "$2"')
+        night = make(tables={"align": {"solve": "never"}})
+        reduced(night)
+        assert not night.layout.stack.with_suffix(".wcs").exists()
+
+
+def test_align_alone_takes_what_is_there(make: Callable[..., StarNight]) -> None:
+    night = make()
+    night.run_to("extinction")
+    located(night)
+    align.run(night.settings, night.group, night.names)
+    assert night.product("shifted", night.names[1]).exists()
