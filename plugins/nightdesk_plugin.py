@@ -1,8 +1,11 @@
 """Registers with Airflow what Nightdesk adds to it."""
 
+from typing import Any
+
 from airflow.plugins_manager import AirflowPlugin
 
 from nightdesk_airflow.desk import PREFIX, VIEWS, LazyDesk
+from nightdesk_airflow.preload import preload_steps
 from nightdesk_airflow.start import StartedRunLink
 
 
@@ -13,3 +16,8 @@ class NightdeskPlugin(AirflowPlugin):
     operator_extra_links = [StartedRunLink()]  # noqa: RUF012  # an instance variable in the base class
     external_views = VIEWS
     fastapi_apps = [{"app": LazyDesk(), "url_prefix": PREFIX, "name": "Nightdesk"}]  # noqa: RUF012  # as above
+
+    @classmethod
+    def on_load(cls, *args: Any, **kwargs: Any) -> None:
+        """Make the scheduler's tasks start fast."""
+        preload_steps()
