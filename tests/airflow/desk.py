@@ -24,7 +24,7 @@ from tools import observatory
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 240.0
+PATIENCE_SECONDS = 600.0
 POLL_SECONDS = 0.5
 GROUP_DAG, NIGHT_DAG, WATCH_DAG = "reduce_group", "reduce_night", "watch_raws"
 
