@@ -6,6 +6,8 @@ night) that is *ready*: all its files are complete, and nothing changed for a wh
 twice for the same files, also not when its run failed. It looks at the last nights only (`watch_nights`);
 older ones belong to **reduce_night** and its backfill.
 
+A night's raw bias, dark and flat frames start **build_masters** in the same way.
+
 There is always one run. `wait_for_groups` is *deferred* (purple) almost all the time: it waits in the
 triggerer and holds no worker.
 
@@ -56,9 +58,8 @@ with DAG(
     )
     StartRunOperator.partial(
         task_id="start",
-        trigger_dag_id="reduce_group",
         map_index_template="{{ task.trigger_run_id }}",
-        doc_md="Starts the run of one group, or clears it and starts it anew. "
+        doc_md="Starts the run of one group (or of a night's masters), or clears it and starts it anew. "
         "Pink (skipped): no group was ready, or its run was active already. "
         "Red: Airflow refused, the log says why; the group is started again by itself.",
     ).expand_kwargs(ready.output)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nightdesk import __version__
+from nightdesk.calibration_night import CalibrationNight
 from nightdesk.errors import NightdeskError, SetupError
 from nightdesk.io.association import distance_words, find_masters
+from nightdesk.io.calibration_set import CALIBRATION_KINDS, calibration_frames
 from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
 from nightdesk.io.layout import Layout
+from nightdesk.io.master_ledger import has_new_frames
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.io.rejection import write_rejections
 from nightdesk.io.repair import repairs_hash
@@ -154,6 +157,7 @@ class Watch:
     _members: dict[Group, frozenset[str]] = field(default_factory=dict)
     _changed: dict[Group, float] = field(default_factory=dict)
     _due: float | None = None
+    _inventory: Inventory | None = None
 
     def __post_init__(self) -> None:
         self._cache = FactsCache(self.settings)
@@ -163,7 +167,7 @@ class Watch:
 
         Files that belong to no group get their reason written once they have settled.
         """
-        inventory = take_inventory(self.settings, self._cache)
+        inventory = self._inventory = take_inventory(self.settings, self._cache)
         for facts in inventory.raws:
             self._see(facts.path, facts.size, facts.mtime_ns, now)
         groups = {
@@ -178,6 +182,26 @@ class Watch:
         waiting = [wait for wait in waits.values() if wait > 0]
         self._due = now + min(waiting) if waiting else None
         return [group for group, wait in waits.items() if wait <= 0]
+
+    def calibrations(self, now: float) -> list[CalibrationNight]:
+        """Return the nights, as of the last look, whose calibration frames are ready and not yet made into masters."""
+        inventory = self._inventory
+        if inventory is None:
+            return []
+        ready = []
+        frames: dict[date, list[RawFacts]] = {}
+        for facts in inventory.raws:
+            if facts.kind in CALIBRATION_KINDS and (night := date.fromisoformat(facts.night)) not in frames:
+                frames[night] = calibration_frames(inventory, night)
+        for night, raws in sorted(frames.items()):
+            if night < watched_since(self.settings) or not has_new_frames(self.settings, inventory, night):
+                continue
+            wait = self._wait_for(raws, max(self._files[facts.path].since for facts in raws), now)
+            if wait <= 0:
+                ready.append(CalibrationNight(night))
+            else:
+                self._due = min(self._due or now + wait, now + wait)
+        return ready
 
     def due(self, now: float) -> float | None:
         """Return in how many seconds a group that settles could become ready; None when none does."""
@@ -223,10 +247,13 @@ class Watch:
 
     def _wait(self, group: Group, raws: list[RawFacts], now: float) -> float:
         """Return how many seconds a group must still stay unchanged before it is ready."""
+        changed = max(self._changed[group], *(self._files[facts.path].since for facts in raws))
+        return self._wait_for(raws, changed, now)
+
+    def _wait_for(self, raws: list[RawFacts], changed: float, now: float) -> float:
         watch = self.settings.watch
         longest = max((facts.exposure or 0.0 for facts in raws), default=0.0)
         settle = max(watch.settle_seconds, EXPOSURES_TO_WAIT * longest + watch.readout_seconds)
-        changed = max(self._changed[group], *(self._files[facts.path].since for facts in raws))
         waits = [settle - (now - changed)]
         waits += [watch.stalled_seconds - (now - self._files[facts.path].since) for facts in raws if not facts.complete]
         return max(waits)

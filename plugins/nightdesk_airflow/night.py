@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 ARCHIVE_POOL = "archive"
+BUILDERS = "masters.build_masters"  # the mapped task of reduce_night
+
+log = logging.getLogger(__name__)
 
 
 def settings_and_night() -> tuple[Settings, date]:
@@ -42,6 +46,35 @@ def last_night(settings: Settings) -> date:
     from nightdesk.night import night_of
 
     return night_of(datetime.now(UTC), settings.site.zone) - timedelta(days=1)
+
+
+def nights_to_calibrate() -> list[str]:
+    """Return the nights near the run's own whose masters it may need and that are still to be made.
+
+    So it does not matter in which order archived nights are reduced.
+    """
+    from nightdesk.io.inventory import take_inventory
+    from nightdesk.io.master_ledger import nights_to_build
+
+    with nightdesk_errors():
+        settings, night = settings_and_night()
+        return [one.isoformat() for one in nights_to_build(settings, take_inventory(settings), night)]
+
+
+def build_masters_of(night: str | None = None) -> list[str]:
+    """Make a night's masters (the run's, when none is named) and say what became of each."""
+    from nightdesk.night import parse_night
+    from nightdesk.steps import build_masters
+
+    with nightdesk_errors():
+        settings, own = settings_and_night()
+        told = build_masters.run(settings, parse_night(night) if night else own)
+    sentences = [build_masters.describe(master) for master in told]
+    for master, sentence in zip(told, sentences, strict=True):
+        log.info("%s", sentence)
+        for path, reason in master["left_out"].items():
+            log.info("  left out: %s: %s", path, reason)
+    return sentences or ["The night has no raw calibration frame."]
 
 
 def groups_to_reduce(*, archived: bool) -> list[dict[str, Any]]:
@@ -97,7 +130,7 @@ def judge_night(ti: Any, finders: Mapping[str, str]) -> str:
 
     `finders` maps each task that reduces groups to the one that found them.
     """
-    besides = [*finders.values(), "report", "notify"]
+    besides = ["masters.find_calibrations", *finders.values(), "report", "notify"]
     states = task_states(ti, [*finders, *besides])
     ended = {
         run["trigger_run_id"]: states.get(f"{task_id}_{index}", "none")
@@ -111,5 +144,6 @@ def judge_night(ti: Any, finders: Mapping[str, str]) -> str:
             "(its own run says how), then clear its square here with its downstream."
         )
     fail_for(failed_tasks(ti, besides))
+    fail_for(sorted(name for name, state in task_states(ti, [BUILDERS]).items() if state not in ("success", "skipped")))
     waiting = sum(state == "skipped" for state in ended.values())
     return f"{len(ended)} groups: {len(ended) - waiting} reduced, {waiting} waiting for positions."

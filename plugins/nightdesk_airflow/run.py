@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIVE = ["queued", "running"]
+MASTERS_DAG = "build_masters"
 REASON = "reason"  # XCom key under which a step leaves why it failed, for its run's verdict
 FRAME_TASKS = {"isr": "frame.isr", "extinction": "frame.extinction", "align": "align"}
 
@@ -21,6 +22,11 @@ def skip(reason: str) -> NoReturn:
     """Skip this task; Airflow itself keeps the reason out of the log."""
     log.warning("%s", reason)
     raise AirflowSkipException(reason)
+
+
+def dag_of(params: Mapping[str, Any], group_dag_id: str) -> str:
+    """Return the Dag that starts with these params: a group's, or that of a night's masters, which names no target."""
+    return group_dag_id if "target" in params else MASTERS_DAG
 
 
 def active_runs(dag_id: str, run_ids: Iterable[str]) -> list[str]:

@@ -6,12 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseSensorOperator
 
+from nightdesk_airflow.run import MASTERS_DAG
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from nightdesk.calibration_night import CalibrationNight
+
 
 class ReadyGroupsSensor(BaseSensorOperator):
-    """Returns ``{"trigger_run_id": ..., "conf": ...}`` for each group to start; now and then none.
+    """Returns Dag, run id and params of each group and each night of calibrations to start; now and then none.
 
     It must never fail at once: `watch_raws` would begin anew the same second. Whatever goes wrong is left
     to its retries, a wrong configuration too.
@@ -43,8 +47,31 @@ class ReadyGroupsSensor(BaseSensorOperator):
         from nightdesk_airflow.run import active_runs
 
         settings = load_settings()
-        groups = [Group.from_params(settings, **params) for params in event]
+        groups = [Group.from_params(settings, **params) for params in event if "target" in params]
         active = active_runs(self.group_dag_id, [group.run_id for group in groups])
         chosen = [group for group in groups if group.run_id not in active and differs(settings, group)]
-        self.log.info("To start: %s.", ", ".join(group.key for group in chosen) or "nothing")
-        return [{"trigger_run_id": group.run_id, "conf": group.params} for group in chosen]
+        nights = self._nights_of(event)
+        keys = [night.key for night in nights] + [group.key for group in chosen]
+        self.log.info("To start: %s.", ", ".join(keys) or "nothing")
+        return [
+            {"trigger_dag_id": dag_id, "trigger_run_id": one.run_id, "conf": one.params}
+            for dag_id, works in ((MASTERS_DAG, nights), (self.group_dag_id, chosen))
+            for one in works
+        ]
+
+    def _nights_of(self, event: list[dict[str, str]]) -> list[CalibrationNight]:
+        """Return the nights whose masters are still to be made, unless a run of them is active."""
+        from nightdesk.calibration_night import CalibrationNight
+        from nightdesk.io.inventory import take_inventory
+        from nightdesk.io.master_ledger import has_new_frames
+        from nightdesk.night import parse_night
+        from nightdesk.settings import load_settings
+        from nightdesk_airflow.run import active_runs
+
+        nights = [CalibrationNight(parse_night(params["night"])) for params in event if "target" not in params]
+        if not nights:
+            return []
+        settings = load_settings()
+        inventory = take_inventory(settings)
+        active = active_runs(MASTERS_DAG, [one.run_id for one in nights])
+        return [one for one in nights if one.run_id not in active and has_new_frames(settings, inventory, one.night)]

@@ -11,12 +11,13 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 from asgiref.sync import sync_to_async
 
 from nightdesk_airflow.observer import FolderObserver
-from nightdesk_airflow.run import active_runs
+from nightdesk_airflow.run import active_runs, dag_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
     from pathlib import Path
 
+    from nightdesk.calibration_night import CalibrationNight
     from nightdesk.group import Group
     from nightdesk.readiness import Watch
     from nightdesk.settings import Settings
@@ -26,6 +27,9 @@ LISTEN_SECONDS = 6 * 3600.0
 BREATH_SECONDS = 1.0  # between two looks, however many files land
 BUSY_SECONDS = 2.0  # between two questions whether the active run of a ready group is over
 AGAIN_SECONDS, LONGEST_AGAIN_SECONDS = 10.0, 600.0
+
+if TYPE_CHECKING:
+    Work = Group | CalibrationNight
 
 _memories: dict[Path, Memory] = {}
 _memories_lock = threading.Lock()
@@ -45,7 +49,7 @@ class Memory:
 
         self.settings = settings
         self.watch: Watch = Watch(settings)
-        self._started: dict[Group, tuple[int, float]] = {}
+        self._started: dict[Work, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
     @classmethod
@@ -57,27 +61,28 @@ class Memory:
                 known = _memories[settings.root] = cls(settings)
             return known
 
-    def look(self) -> tuple[list[Group], float | None]:
-        """Scan; return the groups to start, and in how many seconds the next may be ready."""
+    def look(self) -> tuple[list[Work], float | None]:
+        """Scan; return the groups and calibration nights to start, and in how many seconds the next may be ready."""
         with self._lock:  # the last look of a cancelled trigger may still be under way in its thread
             now = time.monotonic()
-            ready = self.watch.look(now)
-            self._started = {group: self._started[group] for group in ready if group in self._started}
-            return [group for group in ready if self._may_start(group, now)], self.watch.due(now)
+            groups = self.watch.look(now)
+            ready: list[Work] = [*self.watch.calibrations(now), *groups]
+            self._started = {one: self._started[one] for one in ready if one in self._started}
+            return [one for one in ready if self._may_start(one, now)], self.watch.due(now)
 
-    def note_started(self, groups: Iterable[Group]) -> None:
-        """Remember that these groups are being started now."""
+    def note_started(self, groups: Iterable[Work]) -> None:
+        """Remember that these are being started now."""
         with self._lock:
             for group in groups:
                 self._started[group] = (self._started.get(group, (0, 0.0))[0] + 1, time.monotonic())
 
-    def _may_start(self, group: Group, now: float) -> bool:
+    def _may_start(self, group: Work, now: float) -> bool:
         times, last = self._started.get(group, (0, 0.0))
         return not times or now - last >= min(AGAIN_SECONDS * 2 ** (times - 1), LONGEST_AGAIN_SECONDS)
 
 
 class ReadyGroupsTrigger(BaseTrigger):
-    """Fires with the params of all groups that can be started, or with none after `listen_seconds`."""
+    """Fires with the params of all groups and calibration nights to start, or with none after `listen_seconds`."""
 
     def __init__(self, *, dag_id: str, listen_seconds: float = LISTEN_SECONDS) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -98,7 +103,7 @@ class ReadyGroupsTrigger(BaseTrigger):
         await asyncio.sleep(began + SHORTEST_SECONDS - time.monotonic())
         yield TriggerEvent([group.params for group in groups])  # type: ignore[no-untyped-call]
 
-    async def _next_groups(self, until: float) -> list[Group]:
+    async def _next_groups(self, until: float) -> list[Work]:
         from nightdesk.settings import load_settings
 
         settings = await asyncio.to_thread(load_settings)
@@ -124,7 +129,7 @@ class ReadyGroupsTrigger(BaseTrigger):
         finally:
             await asyncio.to_thread(observer.close)
 
-    async def _pause(self, changed: asyncio.Event, held: list[Group], until: float) -> None:
+    async def _pause(self, changed: asyncio.Event, held: list[Work], until: float) -> None:
         """Wait until something changed, a held group's active run is over, or it is time to look again."""
         while (remaining := until - time.monotonic()) > 0:
             if await _is_set(changed, min(remaining, BUSY_SECONDS) if held else remaining):
@@ -132,8 +137,12 @@ class ReadyGroupsTrigger(BaseTrigger):
             if held and len(await self._active(held)) < len(held):
                 return
 
-    async def _active(self, groups: list[Group]) -> list[str]:
-        return await sync_to_async(active_runs)(self.dag_id, [group.run_id for group in groups])
+    async def _active(self, works: list[Work]) -> list[str]:
+        active: list[str] = []
+        for dag_id in {dag_of(work.params, self.dag_id) for work in works}:
+            mine = [work.run_id for work in works if dag_of(work.params, self.dag_id) == dag_id]
+            active += await sync_to_async(active_runs)(dag_id, mine)
+        return active
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

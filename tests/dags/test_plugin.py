@@ -220,7 +220,7 @@ def test_the_sensor_looks_again_before_it_starts_anything(monkeypatch: pytest.Mo
     monkeypatch.setattr("nightdesk.readiness.differs", lambda _, group: group.target != "done")
     sensor = ReadyGroupsSensor(task_id="wait", group_dag_id="reduce_group")
     started = sensor.start_of({}, [group.params for group in others])
-    assert started == [{"trigger_run_id": others[2].run_id, "conf": others[2].params}]
+    assert started == [{"trigger_dag_id": "reduce_group", "trigger_run_id": others[2].run_id, "conf": others[2].params}]
 
 
 def test_a_night_is_as_red_as_its_groups() -> None:

@@ -30,11 +30,22 @@ def read_ledger(settings: Settings, night: date) -> dict[str, Any] | None:
     return values if isinstance(values, dict) and values.get("schema") == SCHEMA else None
 
 
+def begin_ledger(settings: Settings, inventory: Inventory, night: date) -> None:
+    """Write down what a night's masters are about to be made from, so that a run that dies is not begun for ever."""
+    known = read_ledger(settings, night) or {"masters": []}
+    _write(settings, inventory, night, "begun", known["masters"])
+
+
 def write_ledger(settings: Settings, inventory: Inventory, night: date, masters: list[dict[str, Any]]) -> None:
     """Write a night's account: what it was made from, and each master or why there is none."""
+    _write(settings, inventory, night, "done", masters)
+
+
+def _write(settings: Settings, inventory: Inventory, night: date, state: str, masters: list[dict[str, Any]]) -> None:
     values = {
         "schema": SCHEMA,
         "night": night.isoformat(),
+        "state": state,
         "inputs": _inputs(inventory, night),
         "masters": masters,
         "settings": master_settings(settings),
@@ -49,13 +60,25 @@ def master_settings(settings: Settings) -> str:
     return digest(chosen)
 
 
+def has_new_frames(settings: Settings, inventory: Inventory, night: date) -> bool:
+    """Tell whether a night's calibration frames differ from those that a run set out with, whatever became of it."""
+    frames = _inputs(inventory, night)
+    ledger = read_ledger(settings, night)
+    return bool(frames) and (ledger is None or ledger["inputs"] != frames)
+
+
 def needs_building(settings: Settings, inventory: Inventory, night: date) -> bool:
     """Tell whether a night has calibration frames that its account does not know as they are now."""
     frames = _inputs(inventory, night)
     if not frames:
         return False
     ledger = read_ledger(settings, night)
-    if ledger is None or ledger["inputs"] != frames or ledger["settings"] != master_settings(settings):
+    if (
+        ledger is None
+        or ledger["state"] != "done"
+        or ledger["inputs"] != frames
+        or ledger["settings"] != master_settings(settings)
+    ):
         return True
     made = (one["path"] for one in ledger["masters"] if one["state"] == "made")
     return ledger["code"] != __version__ or not all((settings.root / path).is_file() for path in made)

@@ -15,7 +15,7 @@ from nightdesk.io.calibration_set import CalibrationSet, sort_calibrations
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.inventory import hash_file, take_inventory
 from nightdesk.io.master import Master, read_master
-from nightdesk.io.master_ledger import ledger_path, write_ledger
+from nightdesk.io.master_ledger import begin_ledger, ledger_path, write_ledger
 from nightdesk.io.repair import possible_repairs
 from nightdesk.science.flat import normalise_flat
 from nightdesk.science.master import (
@@ -78,6 +78,7 @@ def run(
     if not sets:
         return []
     with locked(ledger_path(settings, night).with_name(".lock"), patience=600.0):
+        begin_ledger(settings, inventory, night)
         told = [_Builder(settings, one, progress).build() for one in sets]
         write_ledger(settings, inventory, night, told)
     return told

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from nightdesk.desk.night import note_night, why_empty
 from nightdesk.desk.night_page import draw_night
+from nightdesk.io.association import distance_words
 from nightdesk.io.atomic import write_bytes, write_json
 from nightdesk.io.inventory import take_inventory
 from nightdesk.io.layout import report_path
+from nightdesk.io.master_ledger import read_ledger
 from nightdesk.io.raw import folder_night
 from nightdesk.io.rejection import night_of_raw, write_rejections
 from nightdesk.manifest import SCHEMA, read_manifest
@@ -48,12 +50,13 @@ def run(settings: Settings, night: date) -> str:
     write_rejections(settings, raws)
     groups = [_group(settings, group, inventory) for group in inventory.groups_of(night)]
     fates = {raw["path"]: raw for entry in groups for raw in entry["raws"]}
+    calibrations = _calibrations(settings, night)
     report = {
         "schema": SCHEMA,
         "night": night.isoformat(),
         "counts": dict(sorted(Counter(entry["state"] for entry in groups).items())),
         "groups": [{key: value for key, value in entry.items() if key != "raws"} for entry in groups],
-        "raws": [_raw(facts, fates.get(facts.path), night) for facts in raws],
+        "raws": [_raw(facts, fates.get(facts.path), calibrations.get(facts.path), night) for facts in raws],
         "nothing": "" if raws else why_empty(settings, night, {facts.night for facts in inventory.raws}),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -81,11 +84,35 @@ def _group(settings: Settings, group: Group, inventory: Inventory) -> dict[str, 
         "reason": reason,
         "out_of_date": stale,
         "stack": manifest["stack"] if manifest else None,
+        "masters": _masters_of(manifest),
         "raws": manifest["raws"] if manifest else [],
     }
 
 
-def _raw(facts: RawFacts, fate: dict[str, Any] | None, night: date) -> dict[str, Any]:
+def _masters_of(manifest: dict[str, Any] | None) -> dict[str, str]:
+    """Return which masters a stack was made with, and how far from its night they are."""
+    return {
+        entry["role"].removeprefix("master "): f"{entry['path']} ({distance_words(entry.get('days'))})"
+        for entry in (manifest["inputs"] if manifest else [])
+        if entry["role"].startswith("master ")
+    }
+
+
+def _calibrations(settings: Settings, night: date) -> dict[str, dict[str, Any]]:
+    """Return the fate of each of the night's calibration frames, by path, as its masters' account has it."""
+    ledger = read_ledger(settings, night) or {"masters": []}
+    fates: dict[str, dict[str, Any]] = {}
+    for master in ledger["masters"]:
+        for path in master["frames"]:
+            fates[path] = {"fate": "calibration", "reason": f"in {master['path']}"}
+        for path, reason in master["left_out"].items():
+            fates[path] = {"fate": "left out", "reason": f"not in {master['path']}: {reason}"}
+    return fates
+
+
+def _raw(
+    facts: RawFacts, fate: dict[str, Any] | None, calibration: dict[str, Any] | None, night: date
+) -> dict[str, Any]:
     notes = []
     claimed = folder_night(facts.path)
     if claimed is not None and claimed != night and facts.night:
@@ -94,6 +121,8 @@ def _raw(facts: RawFacts, fate: dict[str, Any] | None, night: date) -> dict[str,
         became, reason = fate["fate"], fate["reason"]
     elif facts.kind == "science":
         became, reason = "not reduced", "its group has not been reduced with it yet"
+    elif facts.kind in CALIBRATION and calibration is not None:
+        became, reason = calibration["fate"], calibration["reason"]
     elif facts.kind in CALIBRATION:
         became, reason = "calibration", f"a {facts.kind} frame"
     else:
@@ -108,6 +137,7 @@ def _as_text(report: dict[str, Any]) -> str:
     for entry in report["groups"]:
         lines.append(f"{entry['state']:<12} {entry['group']}: {entry['reason']}")
         lines += [f"{'':<12} out of date: {reason}" for reason in entry["out_of_date"]]
+        lines += [f"{'':<12} {role}: {place}" for role, place in entry["masters"].items()]
     lines.append("")
     for raw in report["raws"]:
         notes = "; ".join([*([raw["reason"]] if raw["reason"] else []), *raw["notes"]])
