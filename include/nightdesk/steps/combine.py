@@ -300,7 +300,8 @@ def _correlation(frames: list[_Aligned], method: str) -> float:
     What interpolation makes neighbours share is shared by their mean. A median is the mean and noise of its own, which
     neighbours do not share: c_n - 1 times the variance of the mean.
     """
-    mean = sum(frame.correlation for frame in frames) / len(frames)
+    noises = [frame.noise**2 * frame.scale**2 for frame in frames]
+    mean = sum(frame.correlation * noise for frame, noise in zip(frames, noises, strict=True)) / (sum(noises) or 1.0)
     c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
     return (c_n + mean - 1.0) / c_n
 
