@@ -2,21 +2,27 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.clipping import reject_outliers
+from nightdesk.science.easy import Easy, easy_pixels
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.median import middle_values
 from nightdesk.science.selection import combine_flags, select_values
-from nightdesk.science.stack_variance import mean_variance, median_variance
+from nightdesk.science.stack_variance import (
+    full_mean_variance,
+    full_median_variance,
+    mean_variance,
+    median_variance,
+)
 
 Method = Literal["median", "clipped", "mean", "weighted"]
 
-VALUES_AT_ONCE: Final = 2_000_000
-"""Rows are combined in blocks of about so many values, to bound the memory of the cubes."""
+VALUES_AT_ONCE: Final = 200_000
+"""Rows are combined in blocks of about so many values, which a processor's cache holds."""
 
 Cube = NDArray[np.float64]
 Planewise = Sequence[ArrayLike] | NDArray[np.generic]
@@ -147,25 +153,97 @@ def combine_frames(
     rejection_map = np.zeros((len(images), ny, nx), dtype=bool) if map_rejections else None
     by_frame = np.zeros(len(images), dtype=np.intp)
     for rows in _blocks(ny, nx * len(images)):
-        block = _without_nonsense(
+        block = (
             _rows(images, rows),
             _rows(variances, rows),
             _rows(shared_variances, rows),
             _flag_rows(flags, rows),
         )
-        data[rows], variance[rows], joined[rows], used, clipped = _combine_block(*block, recipe)
-        coverage[rows] = np.count_nonzero(used, axis=0)
-        rejected[rows] = np.count_nonzero(clipped, axis=0)
-        by_frame += np.count_nonzero(clipped, axis=(1, 2))
+        clipped = _combine_block(
+            block, recipe, (data[rows], variance[rows], joined[rows], coverage[rows], rejected[rows])
+        )
+        if clipped is None:
+            continue
+        by_frame += np.count_nonzero(clipped[1], axis=1)
         if rejection_map is not None:
-            rejection_map[:, rows] = clipped
+            rejection_map[:, rows].reshape(len(images), -1)[:, clipped[0]] = clipped[1]
     return Combined(data, variance, joined, coverage, rejected, by_frame, rejection_map)
 
 
-def _combine_block(
+_Block = tuple[Cube, Cube, Cube, NDArray[np.uint16]]
+_Out = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
+
+
+def _combine_block(block: _Block, recipe: _Recipe, out: _Out) -> tuple[NDArray[np.intp], NDArray[np.bool_]] | None:
+    """Fill data, variance, flags, coverage and rejected of a block; return where values were clipped, and which.
+
+    Nearly all pixels are easy: no value is excluded, none can be clipped. Those are done together, the others by the
+    plain functions.
+    """
+    n = len(block[0])
+    clips = recipe.clip_sigma is not None and recipe.method != "mean" and n > 1
+    with np.errstate(all="ignore"):  # values that are no numbers make a pixel hard
+        easy = easy_pixels(
+            *block,
+            clip_sigma=recipe.clip_sigma if clips else None,
+            sigmas=recipe.sigmas,
+            level=recipe.level,
+            tolerance=recipe.tolerance,
+        )
+    data, variance, joined, coverage, rejected = out
+    with np.errstate(all="ignore"):
+        data[:], variance[:] = _easy_values(block, easy, recipe)
+    joined[:], coverage[:], rejected[:] = easy.joined, n, 0
+    columns = np.flatnonzero(easy.hard)
+    if not columns.size:
+        return None
+    # a reduction over a single column would add in another order than one over many
+    asked = columns if columns.size > 1 else np.repeat(columns, 2)
+    values, variances, shared = (_columns(cube, asked) for cube in block[:3])
+    sound = _without_nonsense(values, variances, shared, _columns(block[3], asked))
+    hard = _combine_hard(*sound, recipe)
+    planes: tuple[NDArray[Any], ...] = out
+    results: tuple[NDArray[Any], ...] = hard
+    for plane, figures in zip(planes, results, strict=False):
+        plane.flat[columns] = figures[0, : columns.size]
+    return columns, hard[5][:, 0, : columns.size]
+
+
+_Number = TypeVar("_Number", bound=np.generic)
+
+
+def _columns(cube: NDArray[_Number], columns: NDArray[np.intp]) -> NDArray[_Number]:
+    """Return some pixels of all frames, shape (n, 1, pixels)."""
+    flat = cube.reshape(len(cube), -1)
+    return np.stack([plane[columns] for plane in flat])[:, None]
+
+
+def _easy_values(block: _Block, easy: Easy, recipe: _Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return data and variance of the pixels to which every frame gives a good value."""
+    if recipe.method == "median":
+        return easy.median, full_median_variance(
+            easy.independent, easy.common, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups
+        )
+    mean = np.zeros(easy.median.shape)
+    for value, weight in zip(block[0], recipe.weights, strict=True):
+        mean += weight * value
+    total = sum(recipe.weights.tolist())
+    return mean / (total if total > 0 else 1.0), full_mean_variance(
+        block[1], block[2], weights=recipe.weights, offset_groups=recipe.offset_groups
+    )
+
+
+def _combine_hard(
     values: Cube, variances: Cube, shared: Cube, flags: NDArray[np.uint16], recipe: _Recipe
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Return data, variance and flags of a block of rows, the values used and those clipped."""
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.float64],
+    NDArray[np.uint16],
+    NDArray[np.intp],
+    NDArray[np.intp],
+    NDArray[np.bool_],
+]:
+    """Return data, variance, flags, coverage and rejected of any pixels, and the values clipped."""
     used, doubtful = select_values(flags)
     clipped = np.zeros(used.shape, dtype=bool)
     if recipe.clip_sigma is not None and recipe.method != "mean" and len(values) > 1:
@@ -183,10 +261,12 @@ def _combine_block(
     independent = np.maximum(variances - shared, 0.0)
     if recipe.method == "median":
         lower, upper = middle_values(values, used)
+        data = 0.5 * (lower + upper)
         variance = median_variance(independent, shared, used, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups)
-        return 0.5 * (lower + upper), variance, joined, used, clipped
-    variance = mean_variance(independent, shared, used, weights=recipe.weights, offset_groups=recipe.offset_groups)
-    return _weighted_mean(values, used, recipe.weights), variance, joined, used, clipped
+    else:
+        data = _weighted_mean(values, used, recipe.weights)
+        variance = mean_variance(independent, shared, used, weights=recipe.weights, offset_groups=recipe.offset_groups)
+    return data, variance, joined, np.count_nonzero(used, axis=0), np.count_nonzero(clipped, axis=0), clipped
 
 
 def _weighted_mean(values: Cube, used: NDArray[np.bool_], weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -214,11 +294,15 @@ def _blocks(ny: int, values_per_row: int) -> Iterator[slice]:
 
 
 def _rows(planes: Planewise, rows: slice) -> Cube:
-    return np.stack([np.asarray(plane)[rows].astype(np.float64) for plane in planes])
+    if isinstance(planes, np.ndarray):
+        return np.asarray(planes[:, rows], dtype=np.float64)
+    return np.stack([np.asarray(plane)[rows] for plane in planes], dtype=np.float64, casting="unsafe")
 
 
 def _flag_rows(planes: Planewise, rows: slice) -> NDArray[np.uint16]:
-    return np.stack([np.asarray(plane)[rows].astype(np.uint16) for plane in planes])
+    if isinstance(planes, np.ndarray):
+        return np.asarray(planes[:, rows], dtype=np.uint16)
+    return np.stack([np.asarray(plane)[rows] for plane in planes], dtype=np.uint16, casting="unsafe")
 
 
 def _checked_shape(*cubes: Planewise) -> tuple[int, int]:

@@ -7,6 +7,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from nightdesk.science import compiled
+from nightdesk.science.network import middle_places, network, run_network
+
+LONGEST_NETWORK: Final = 14
+"""Of more values than this plain numpy sorts each pixel's; of fewer a network of minima and maxima is faster."""
+
+PIXELS_AT_ONCE: Final = 4096
+
 TABULATED: Final = 101
 """Counts up to this one are integrated; beyond it the factor goes as 1 / n to its limit of pi / 2."""
 
@@ -39,11 +47,50 @@ def middle_values(
     >>> middle_values(values, values < 9)
     (array([2.]), array([2.]))
     """
+    if compiled.available():
+        return compiled.middle_values(values, None if used.all() else used)
+    if used.all():
+        return middle_of_all(values)
     count = np.count_nonzero(used, axis=0)
-    ordered = np.sort(np.where(used, values, np.inf), axis=0)
-    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0)[None] // 2, axis=0)[0]
-    upper = np.take_along_axis(ordered, np.minimum(count // 2, len(values) - 1)[None], axis=0)[0]
+    ordered = np.sort(np.moveaxis(np.where(used, values, np.inf), 0, -1), axis=-1)
+    lower = np.take_along_axis(ordered, np.maximum(count - 1, 0)[..., None] // 2, axis=-1)[..., 0]
+    upper = np.take_along_axis(ordered, np.minimum(count // 2, len(values) - 1)[..., None], axis=-1)[..., 0]
     return np.where(count > 0, lower, 0.0), np.where(count > 0, upper, 0.0)
+
+
+def middle_of_all(values: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the two middle values of each pixel where all count, by plain numpy.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ...)
+        One finite value per frame.
+
+    Returns
+    -------
+    lower, upper : ndarray, shape (...)
+        The two middle values, the same one twice where `n` is odd.
+
+    Examples
+    --------
+    >>> middle_of_all(np.array([[5.0], [1.0], [9.0], [2.0]]))
+    (array([2.]), array([5.]))
+    """
+    n = len(values)
+    flat = values.reshape(n, -1)
+    lower, upper = np.empty(flat.shape[1]), np.empty(flat.shape[1])
+    first, second = middle_places(n)
+    for start in range(0, flat.shape[1], PIXELS_AT_ONCE):
+        part = slice(start, start + PIXELS_AT_ONCE)
+        if n <= LONGEST_NETWORK:
+            planes = list(np.array(flat[:, part]))
+            run_network(planes, network(n, frozenset({first, second})))
+            lower[part], upper[part] = planes[first], planes[second]
+        else:
+            ordered = np.array(flat[:, part].T, order="C")
+            ordered.sort(axis=1)
+            lower[part], upper[part] = ordered[:, first], ordered[:, second]
+    return lower.reshape(values.shape[1:]), upper.reshape(values.shape[1:])
 
 
 def median_variance_factor(n: int) -> float:

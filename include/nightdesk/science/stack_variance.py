@@ -1,9 +1,15 @@
 """The variance of a combined pixel, from that of the values that went into it."""
 
+from functools import lru_cache
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 
-from nightdesk.science.median import median_variance_factors, unequal_noise_exponent
+from nightdesk.science.median import median_variance_factor, median_variance_factors, unequal_noise_exponent
+
+NODES: Final = 4096
+"""Steps of the table by which unequal noise is looked up; between them it is off by 1e-8 at the most."""
 
 Image = NDArray[np.float64]
 Cube = NDArray[np.float64]
@@ -138,6 +144,67 @@ def mean_variance(
     return np.where(total > 0, variance / np.where(total > 0, total, 1.0) ** 2, 0.0)
 
 
+def full_median_variance(
+    independent: Image, common: Image, *, sigmas: NDArray[np.float64], offset_groups: NDArray[np.intp]
+) -> Image:
+    """Return what :func:`median_variance` does where every frame's value was combined, from means over the frames.
+
+    Parameters
+    ----------
+    independent : ndarray, shape (ny, nx)
+        Mean over the frames of the variance that no other frame shares, in electrons squared.
+    common : ndarray, shape (ny, nx)
+        Mean over the frames of the variance that came from the masters, in electrons squared.
+    sigmas : ndarray, shape (n,)
+        Noise of the sky in each frame, in electrons.
+    offset_groups : ndarray of int, shape (n,)
+        Equal for frames with the same masters at the same offset.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        Variance of the median, in electrons squared.
+    """
+    n = len(sigmas)
+    excess = median_variance_factor(n)
+    sizes = np.unique_counts(offset_groups).counts
+    groups = n**2 / int(np.sum(sizes**2))
+    spread = 1.0 + (excess - 1.0) * (groups - 1.0) / max(n - 1, 1)
+    noise = independent if np.ptp(sigmas) == 0 else _noise_of_all(independent, sigmas)
+    return excess / n * noise + common / groups * spread
+
+
+def full_mean_variance(
+    variances: Cube, shared: Cube, *, weights: NDArray[np.float64], offset_groups: NDArray[np.intp]
+) -> Image:
+    """Return what :func:`mean_variance` does where every frame's value was combined.
+
+    Parameters
+    ----------
+    variances, shared : ndarray, shape (n, ny, nx)
+        Whole variance of each value, and the part of it that came from the masters, in electrons squared.
+    weights : ndarray, shape (n,)
+        Weight of each frame.
+    offset_groups : ndarray of int, shape (n,)
+        Equal for frames with the same masters at the same offset.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        Variance of the mean, in electrons squared.
+    """
+    total = sum(weights.tolist())
+    variance = np.zeros(variances.shape[1:])
+    for whole, part, weight in zip(variances, shared, weights, strict=True):
+        variance += weight**2 * np.maximum(whole - part, 0.0)
+    for group in np.unique(offset_groups):
+        amplitude = np.zeros(variance.shape)
+        for number in np.flatnonzero(offset_groups == group):
+            amplitude += weights[number] * np.sqrt(shared[number])
+        variance += amplitude**2
+    return variance / (total if total > 0 else 1.0) ** 2
+
+
 def _median_noise(independent: Cube, used: Mask, count: NDArray[np.intp], sigmas: NDArray[np.float64]) -> Image:
     """Return the one variance that unequal values would have to share for the same median's noise."""
     mean = _mean(independent, used)
@@ -150,7 +217,34 @@ def _median_noise(independent: Cube, used: Mask, count: NDArray[np.intp], sigmas
     noisy = used & (each > 0)
     powers = np.where(noisy, np.where(noisy, each, 1.0) ** power, 0.0)
     mean_power = np.sum(powers, axis=0) / np.maximum(count, 1)
-    return np.where(mean > 0, np.where(mean_power > 0, mean_power, 1.0) ** (1 / power), 0.0)
+    some = np.where(mean > 0, np.where(mean_power > 0, mean_power, 1.0) ** (1 / power), 0.0)
+    return np.where(count == len(used), _noise_of_all(mean, sigmas), some)
+
+
+def _noise_of_all(mean: Image, sigmas: NDArray[np.float64]) -> Image:
+    r"""Return the same where all frames are used, by a table.
+
+    With :math:`t = V_{sky} / (V_{sky} + s)` the power mean of the frames' variances is the mean variance times
+    a function of t alone: of :math:`1 + (\sigma_i^2 / V_{sky} - 1) t`.
+    """
+    sky, table = _noise_table(sigmas.tobytes())
+    place = sky / (sky + np.maximum(mean - sky, 0.0)) * NODES
+    node = np.clip(place.astype(np.intp), 0, NODES - 1)
+    low = table[node]
+    return np.asarray(mean * (low + (place - node) * (table[node + 1] - low)))
+
+
+@lru_cache(maxsize=16)
+def _noise_table(sigmas: bytes) -> tuple[float, NDArray[np.float64]]:
+    squares = np.frombuffer(sigmas) ** 2
+    sky = float(np.mean(squares))
+    power = unequal_noise_exponent(len(squares)) / 2
+    each = 1.0 + (squares[:, None] / sky - 1.0) * (np.arange(NODES + 1) / NODES)
+    noisy = each > 0
+    mean_power = np.mean(np.where(noisy, np.where(noisy, each, 1.0) ** power, 0.0), axis=0)
+    table = np.where(mean_power > 0, mean_power, 1.0) ** (1 / power)
+    table.flags.writeable = False
+    return sky, table
 
 
 def _sum_of_squared_group_sizes(used: Mask, offset_groups: NDArray[np.intp]) -> NDArray[np.intp]:

@@ -1,0 +1,245 @@
+"""The inner loops in C (compiled.c), where the set-up found a compiler; without them plain numpy does the same."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from importlib.machinery import EXTENSION_SUFFIXES
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nightdesk.science.network import middle_places, network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+SWITCH = "NIGHTDESK_COMPILED"
+"""Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
+
+
+def _load() -> ctypes.CDLL | None:
+    if os.environ.get(SWITCH) == "0" or sys.byteorder != "little":
+        return None
+    for suffix in EXTENSION_SUFFIXES:
+        path = Path(__file__).with_name(f"_compiled{suffix}")
+        if path.is_file():
+            try:
+                return ctypes.CDLL(str(path))
+            except OSError:
+                return None  # of another machine or system
+    return None
+
+
+_library = _load()
+
+
+def available() -> bool:
+    """Tell whether the compiled loops are used.
+
+    Returns
+    -------
+    bool
+        False where there are none, or the environment says ``NIGHTDESK_COMPILED=0``.
+    """
+    return _library is not None
+
+
+def _at(array: Any) -> Any:
+    return None if array is None else ctypes.c_void_p(array.ctypes.data)
+
+
+def _size(number: int) -> Any:
+    return ctypes.c_ssize_t(number)
+
+
+def _real(number: float) -> Any:
+    return ctypes.c_double(number)
+
+
+def _with_solid_planes(cube: NDArray[Any]) -> NDArray[Any]:
+    """Return a cube whose planes are contiguous, as those of a block of rows of a cube are already."""
+    return cube if cube[0].flags.c_contiguous and cube.strides[0] > 0 else np.ascontiguousarray(cube)
+
+
+def _steps(n: int, *, masked: bool) -> NDArray[np.int32]:
+    lower, upper = middle_places(n)
+    wanted = {lower, upper} | ({lower - 1} if masked and n % 2 and n > 1 else set())
+    return network(n, frozenset(wanted))
+
+
+def _call(name: str, *arguments: Any) -> None:
+    function = getattr(_library, name)
+    if function(*arguments):
+        raise MemoryError(f"{name} got no memory for its values.")
+
+
+def middle_values(
+    values: NDArray[np.float64], used: NDArray[np.bool_] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Do what :func:`nightdesk.science.median.middle_values` does.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ...)
+        One value per frame, contiguous.
+    used : ndarray of bool, shape (n, ...), or None
+        Which values count; None for all.
+
+    Returns
+    -------
+    lower, upper : ndarray, shape (...)
+        The two middle values.
+    """
+    n, size = len(values), values[0].size
+    steps = _steps(n, masked=used is not None)
+    lower, upper = np.empty(values.shape[1:]), np.empty(values.shape[1:])
+    counted = None if used is None else np.ascontiguousarray(used)
+    solid = np.ascontiguousarray(values, dtype=np.float64)
+    pointers = (_at(solid), _at(counted), _size(n), _size(size), _at(steps), _size(len(steps)))
+    _call("nd_middle", *pointers, _at(lower), _at(upper))
+    return lower, upper
+
+
+def easy_pixels(
+    values: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    shared: NDArray[np.float64],
+    flags: NDArray[np.uint16],
+    *,
+    clip_sigma: float | None,
+    least_ratio: float,
+    level: float | None,
+    tolerance: float,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_]]:
+    """Do what :func:`nightdesk.science.easy.easy_pixels` does.
+
+    Parameters
+    ----------
+    values, variances, shared : ndarray, shape (n, ...)
+        Of each frame.
+    flags : ndarray of uint16, shape (n, ...)
+        Of each frame.
+    clip_sigma, least_ratio, level, tolerance : float
+        As there.
+
+    Returns
+    -------
+    median, independent, common, joined, hard : ndarray, shape (...)
+        As there.
+    """
+    n, shape, size = len(values), values.shape[1:], values[0].size
+    steps = _steps(n, masked=False)
+    median, independent, common = (np.empty(shape) for _ in range(3))
+    joined, hard = np.empty(shape, np.uint16), np.empty(shape, np.bool_)
+    cubes = [_with_solid_planes(cube) for cube in (values, variances, shared, flags)]
+    _call(
+        "nd_easy",
+        *(argument for cube in cubes for argument in (_at(cube), _size(cube.strides[0] // cube.itemsize))),
+        *map(_size, (n, size)),
+        _at(steps),
+        _size(len(steps)),
+        ctypes.c_int(clip_sigma is not None),
+        *map(_real, (clip_sigma or 0.0, least_ratio)),
+        ctypes.c_int(level is not None),
+        *map(_real, (level or 0.0, tolerance)),
+        *map(_at, (median, independent, common, joined, hard)),
+    )
+    return median, independent, common, joined, hard
+
+
+def notebook_rows(
+    raws: Sequence[NDArray[Any]],
+    rows: NDArray[np.int32],
+    *,
+    zero: float,
+    bias: NDArray[np.float64],
+    flat: NDArray[np.float64],
+    gains: NDArray[np.float64],
+    factors: NDArray[np.float64],
+    dx: NDArray[np.int32],
+    data: NDArray[np.float64],
+    variance: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Calibrate, roll and combine a block of rows as the notebook did.
+
+    Parameters
+    ----------
+    raws : sequence of ndarray of big-endian int16, shape (rows, nx)
+        Of each frame, as stored, the rows that roll into the block.
+    rows : ndarray of int32, shape (n, rows)
+        Their numbers in the frame.
+    zero : float
+        What the stored numbers lack (BZERO), in ADU.
+    bias, flat : ndarray, shape (ny, nx)
+        The masters.
+    gains, factors : ndarray, shape (n,)
+        Of each frame: e-/ADU, and the correction for extinction.
+    dx : ndarray of int32, shape (n,)
+        By how many columns each is rolled.
+    data, variance : ndarray, shape (rows, nx)
+        Filled with the medians, the second over the number of frames.
+
+    Returns
+    -------
+    ndarray of bool, shape (rows, nx)
+        Where a value is no finite number: to be done by numpy, which knows what a median of such is.
+    """
+    n, (height, nx) = len(raws), data.shape
+    steps = _steps(n, masked=False)
+    strange = np.empty(data.shape, np.bool_)
+    places = (ctypes.c_void_p * n)(*(raw.ctypes.data for raw in raws))
+    _call(
+        "nd_notebook",
+        places,
+        _at(rows),
+        *map(_size, (n, height, nx)),
+        _real(zero),
+        *map(_at, (bias, flat, gains, factors, dx, steps)),
+        _size(len(steps)),
+        *map(_at, (data, variance, strange)),
+    )
+    return strange
+
+
+def calibrate(
+    counts: NDArray[np.float64],
+    masters: Sequence[NDArray[Any]],
+    *,
+    gain: float,
+    read_noise: float,
+    saturation: float | None,
+    factor: float,
+    out: Sequence[NDArray[Any]],
+) -> None:
+    """Do what `remove_signature` and `correct_extinction` do, with prepared masters.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (rows, nx)
+        In ADU, finite.
+    masters : sequence of ndarray, shape (rows, nx)
+        Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
+    gain, read_noise : float
+        In e-/ADU and e-.
+    saturation : float or None
+        In ADU.
+    factor : float
+        The correction for extinction.
+    out : sequence of ndarray, shape (rows, nx)
+        Contiguous; filled with data, variance, shared variance and flags.
+    """
+    assert _library is not None
+    _library.nd_calibrate.restype = None
+    _library.nd_calibrate(
+        _at(counts),
+        _size(counts.size),
+        *map(_real, (gain, read_noise * read_noise)),
+        *map(_at, masters),
+        *map(_real, (np.inf if saturation is None else saturation, factor, factor**2)),
+        *map(_at, out),
+    )

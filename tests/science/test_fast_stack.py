@@ -1,0 +1,144 @@
+"""The fast ways to the stack, plain numpy and compiled, against the plain one: the same bits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from nightdesk.science import compiled
+from nightdesk.science.combine import combine_frames
+from nightdesk.science.flag import BAD_PIXEL, COSMIC_RAY, NO_DATA, SATURATED, UNILLUMINATED
+from nightdesk.science.median import middle_of_all, middle_values
+from nightdesk.science.network import middle_places, network, run_network
+from tests.science.plain_stack import plain_middle, plain_stack
+
+LIBRARY = compiled._library
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each test runs both ways; without a compiler at set-up the second is skipped."""
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "_library", None)
+    elif LIBRARY is None:
+        pytest.skip("the compiled loops are not there")
+    return str(request.param)
+
+
+@pytest.mark.parametrize("n", range(1, 14))
+def test_a_network_finds_the_middle_of_every_pattern(n: int) -> None:
+    """By the zero-one principle that is a proof."""
+    patterns = np.array([[(number >> place) & 1 for number in range(2**n)] for place in range(n)], dtype=np.float64)
+    wanted = set(middle_places(n)) | {max(middle_places(n)[0] - 1, 0)}
+    planes = list(patterns.copy())
+    run_network(planes, network(n, frozenset(wanted)))
+    ordered = np.sort(patterns, axis=0)
+    for place in wanted:
+        np.testing.assert_array_equal(planes[place], ordered[place])
+
+
+@pytest.mark.parametrize("n", [*range(1, 18), 30, 31, 64, 65, 100])
+@pytest.mark.parametrize("share", [1.0, 0.9, 0.3])
+def test_the_middle_values(n: int, share: float, way: str) -> None:
+    random = np.random.default_rng(n)
+    values = random.normal(100.0, 10.0, (n, 3, 67)).round(1)  # with ties
+    used = random.random(values.shape) < share
+    expected = plain_middle(values, used)
+    for found, right in zip(middle_values(values, used), expected, strict=True):
+        np.testing.assert_array_equal(found, right)
+    if share == 1.0:
+        for found, right in zip(middle_of_all(values), expected, strict=True):
+            np.testing.assert_array_equal(found, right)
+
+
+def night(n: int, seed: int, *, drift: float, trouble: float) -> dict[str, NDArray[Any]]:
+    """Frames of a sky with stars, with outliers and flags as often as asked for."""
+    random = np.random.default_rng(seed)
+    shape = (n, 9, 71)
+    sky = np.linspace(200.0, 200.0 * (1 + drift), n)[:, None, None]
+    stars = np.where(random.random(shape[1:]) < 0.03, random.exponential(5000.0, shape[1:]), 0.0)
+    shared = random.uniform(0.0, 40.0, shape)
+    variances = sky + stars + 25.0 + shared
+    values = random.normal(stars + 200.0, np.sqrt(variances))
+    values[random.random(shape) < trouble] += 3000.0
+    flags = np.zeros(shape, np.uint16)
+    for bit in (BAD_PIXEL, COSMIC_RAY, NO_DATA, UNILLUMINATED, SATURATED):
+        flags[random.random(shape) < trouble] |= np.uint16(bit)
+    if trouble:
+        flags[:, 0, :5] = [NO_DATA, BAD_PIXEL, UNILLUMINATED, COSMIC_RAY, SATURATED]
+        values[0, 1, 1], variances[0, 1, 2], shared[0, 1, 3] = np.nan, np.inf, -1.0
+        variances[-1, 1, 4] = -3.0
+    return {
+        "values": values,
+        "variances": variances,
+        "shared": shared,
+        "flags": flags,
+        "sigmas": np.sqrt(sky.ravel() + 25.0),
+    }
+
+
+@pytest.mark.parametrize("trouble", [0.0, 0.02, 0.4], ids=["clean", "usual", "bad"])
+@pytest.mark.parametrize("drift", [0.0, 0.2], ids=["steady", "drifting"])
+@pytest.mark.parametrize("method", ["median", "clipped", "mean", "weighted"])
+@pytest.mark.parametrize("n", [1, 2, 3, 4, 5, 10, 31])
+def test_every_bit_of_the_stack(n: int, method: Any, drift: float, trouble: float, way: str) -> None:
+    frames = night(n, seed=n, drift=drift, trouble=trouble)
+    groups = np.arange(n) // 2
+    weights = (frames["sigmas"].min() / frames["sigmas"]) ** 2 if method == "weighted" else np.ones(n)
+    for clip, level in ((4.0, 200.0), (4.0, None), (3.0, 200.0), (None, None)):
+        if clip is None and method == "clipped":
+            continue
+        options = {"offset_groups": groups, "sigmas": frames["sigmas"], "clip_sigma": clip, "level": level}
+        cubes = [frames[name] for name in ("values", "variances", "shared", "flags")]
+        expected = plain_stack(*cubes, **options, method=method, weights=weights)
+        stack = combine_frames(*cubes, **options, method=method, map_rejections=True)
+        found = (stack.data, stack.variance, stack.flags, stack.coverage, stack.rejected, stack.rejection_map)
+        for name, one, right in zip(
+            ("data", "variance", "flags", "coverage", "rejected", "map"), found, expected, strict=True
+        ):
+            assert one is not None
+            np.testing.assert_array_equal(one, right, err_msg=f"{name}, clip {clip}, level {level}")
+        assert stack.rejected_by_frame.tolist() == expected[5].sum(axis=(1, 2)).tolist()
+
+
+@pytest.mark.skipif(LIBRARY is None, reason="the compiled loops are not there")
+def test_both_ways_have_the_same_hard_pixels() -> None:
+    """Where they would not, a pixel's way would depend on the machine."""
+    frames = night(10, seed=3, drift=0.1, trouble=0.003)
+    from nightdesk.science import easy
+
+    found = []
+    for library in (LIBRARY, None):
+        compiled._library = library
+        with np.errstate(all="ignore"):
+            found.append(
+                easy.easy_pixels(
+                    *(frames[name] for name in ("values", "variances", "shared", "flags")),
+                    clip_sigma=4.0,
+                    sigmas=frames["sigmas"],
+                    level=200.0,
+                    tolerance=0.5,
+                )
+            )
+    compiled._library = LIBRARY
+    assert 0 < found[0].hard.sum() < 0.6 * found[0].hard.size
+    np.testing.assert_array_equal(found[0].hard, found[1].hard)
+
+
+def test_the_table_of_unequal_noise_is_the_formula() -> None:
+    """Against the power mean itself, for a mild and for a wild spread of noise."""
+    from nightdesk.science.median import unequal_noise_exponent
+    from nightdesk.science.stack_variance import _noise_of_all
+
+    mean = np.geomspace(50.0, 1e6, 400)
+    for spread in (1.05, 1.5, 3.0):
+        sigmas = np.linspace(10.0, 10.0 * spread, 7)
+        sky = np.mean(sigmas**2)
+        starlight = np.maximum(mean - sky, 0.0)
+        each = mean * (sigmas[:, None] ** 2 + starlight) / (sky + starlight)
+        power = unequal_noise_exponent(7) / 2
+        formula = np.mean(each**power, axis=0) ** (1 / power)
+        np.testing.assert_allclose(_noise_of_all(mean, sigmas), formula, rtol=3e-8)
