@@ -69,18 +69,16 @@ def find_airmass(settings: Settings, instrument: Instrument, header: fits.Header
 def _raise_missing(settings: Settings, header: fits.Header, file_name: str, instrument: Instrument) -> None:
     keywords = instrument.keywords
     names = " or ".join(source for source in keywords.airmass if isinstance(source, str)) or "airmass"
-    needs = [
-        what
-        for what, there in (
-            ("latitude and longitude under [site]", None not in (settings.site.latitude, settings.site.longitude)),
-            ("RA and DEC in the header", None not in (_coordinate(header, file_name, keywords.ra) or (None,))),
-            ("a zenith distance or altitude in the header", False),
-        )
-        if not there
-    ]
+    site = settings.site
+    place = None not in (site.latitude, site.longitude)
+    pointing = None not in (_coordinate(header, file_name, keywords.ra), _coordinate(header, file_name, keywords.dec))
+    needs = [] if place else ["[site] has no latitude and longitude"]
+    needs += [] if pointing else ["the header has no RA and DEC"]
+    if place and pointing:
+        needs = ["RA, DEC and time put it below the horizon, or cannot be read"]
     raise FrameError(
-        f"{file_name}: the header has no {names} (airmass), and to compute it there is no {', no '.join(needs)}. "
-        "Mend the header, or give airmass in the configuration under [instruments.<name>.keywords]."
+        f"{file_name}: the header has no {names} (airmass), and it cannot be computed: {' and '.join(needs)}. Mend the "
+        "header, or give airmass in the configuration under [instruments.<name>.keywords]."
     )
 
 
