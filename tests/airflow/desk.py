@@ -249,6 +249,8 @@ class Desk:
         """Ask again and again until there is an answer; say what was awaited when there is none."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
+            if self.observatory.process.poll() is not None:
+                raise AssertionError(f"The observatory has ended; {what} cannot come.\n{self.logs()}")
             if found := look():
                 return found
             time.sleep(POLL_SECONDS)

@@ -16,5 +16,8 @@ AT_ONCE = 5
 @contextmanager
 def told(desk: Desk, stories: dict[str, Story]) -> Iterator[dict[str, Future[None]]]:
     """Let the stories happen in threads; a test asks for the result of its own."""
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
         yield {name: pool.submit(story, desk) for name, story in stories.items()}
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # the desk stops next, and with it who still waits
