@@ -54,7 +54,7 @@ def test_planes_stand_at_their_places(night: SmallNight) -> None:
     night.run_to("align")
     combined(night)
     hdus = stack_of(night)
-    assert [hdu.name for hdu in hdus] == ["SCI", "VAR", "DQ", "COVERAGE", "PROVENANCE"]
+    assert [hdu.name for hdu in hdus] == ["SCI", "VAR", "DQ", "COVERAGE", "PROVENANCE", "VARCAL"]
     assert [hdu.data.dtype.newbyteorder("=").name for hdu in hdus[:4]] == ["float32", "float32", "uint16", "uint16"]
     assert (hdus[0].header["BUNIT"], hdus[1].header["BUNIT"]) == ("electron", "electron2")
 
@@ -178,6 +178,12 @@ class TestChoice:
         told = combined(night, [FIRST, THIRD])
         assert told["frames"] == 2
         assert "has no row for it" in told["left_out"][SECOND]
+
+    def test_also_when_it_was_never_aligned(self, night: SmallNight) -> None:
+        night.write_sidecar([FIRST, THIRD])
+        night.run_to("extinction")
+        align.run(night.settings, night.group, [FIRST, THIRD])
+        assert combined(night)["left_out"] == {SECOND: "the sidecar has no row for it"}
 
     def test_a_lost_frame_is_left_out_with_its_reason(self, night: SmallNight) -> None:
         spoil(night, SECOND)
