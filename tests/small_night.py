@@ -174,13 +174,13 @@ class SmallNight:
         self.sidecar.write_text("\n".join(lines) + "\n")
         return self.sidecar
 
-    def list(self) -> list[list[str]]:
+    def list_raws(self) -> list[list[str]]:
         """Run `list_frames`."""
         return list_frames.run(self.settings, self.group, run_id="test")
 
     def run_to(self, step: str) -> SmallNight:
         """Run the steps of single frames up to and including this one, all frames in one batch."""
-        names = [name for batch in self.list() for name in batch]
+        names = [name for batch in self.list_raws() for name in batch]
         for known, work in (("isr", isr.run), ("extinction", extinction.run), ("align", align.run)):
             work(self.settings, self.group, names)
             if known == step:

@@ -338,7 +338,7 @@ def test_a_group_is_forgotten_by_any_spelling(night: SmallNight, key: str) -> No
 
 
 def test_what_cannot_be_forgotten_ends_with_2(night: SmallNight) -> None:
-    night.list()
+    night.list_raws()
     for key, told in {
         "2026-11-21/M31/R": "has nothing to forget",
         "2026-11-21/NGC5949": "write it as 2026-11-21/NGC5949/R",

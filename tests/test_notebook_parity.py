@@ -271,7 +271,7 @@ def _wrapped(image: np.ndarray, dx: int, dy: int) -> np.ndarray:
     return image[np.ix_((np.arange(ny) - dy) % ny, (np.arange(nx) - dx) % nx)]
 
 
-def _middle(images: list[np.ndarray]) -> np.ndarray:
+def _middle(images: list[np.ndarray]) -> Any:
     """The median of an odd number of images."""
     assert len(images) % 2
     return np.sort(np.stack(images), axis=0)[len(images) // 2]

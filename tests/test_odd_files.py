@@ -151,7 +151,7 @@ def reduce_all(settings: Settings) -> Outcome:
             sentences[group.key] = reduce.run(settings, group)
         except NightdeskError as error:
             sentences[group.key] = str(error)
-    fates = {}
+    fates: dict[str, Told] = {}
     for night in {night_of_raw(settings, facts) for facts in inventory.raws}:
         told = json.loads((settings.root / report.run(settings, night)).read_text())
         fates |= {raw["path"].rpartition("/")[2]: (raw["fate"], raw["reason"]) for raw in told["raws"]}
@@ -268,7 +268,7 @@ def reduce_each_alone(root: Path, files: Iterable[str], extension: int | None) -
     return night, judge(measure(reduce_all, night.settings))
 
 
-def pixels_of(path: Path, extension: int | None) -> np.ndarray:
+def pixels_of(path: Path, extension: int | None) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with fits.open(path, memmap=False) as hdus:

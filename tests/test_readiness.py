@@ -230,7 +230,7 @@ def test_a_file_without_a_whole_header_belongs_to_nobody_yet(night: SmallNight, 
 def test_a_group_is_to_be_started_until_its_run_has_written_down_its_inputs(night: SmallNight, watch: Watch) -> None:
     watch.look(0.0)
     assert watch.look(20.0) == watch.look(21.0) == [night.group]
-    night.list()
+    night.list_raws()
     assert watch.look(22.0) == []
 
 
@@ -314,7 +314,7 @@ def test_a_change_after_it_was_reduced_starts_it_once_more(
 
 def test_a_sidecar_that_arrives_starts_a_waiting_group(night: SmallNight, watch: Watch) -> None:
     night.sidecar.unlink()
-    night.list()
+    night.list_raws()
     watch.look(0.0)
     assert watch.look(100.0) == []
     night.write_sidecar()
@@ -427,7 +427,7 @@ def test_a_night_runs_a_group_that_is_new_or_changed_or_out_of_date_and_no_other
 
 
 def test_a_run_that_left_no_manifest_is_run_again(night: SmallNight) -> None:
-    night.list()
+    night.list_raws()
     assert needs_run(night.settings, night.group)
 
 

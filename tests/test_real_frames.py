@@ -36,7 +36,7 @@ class Reduced:
     before: dict[Path, str]
 
     @property
-    def manifest(self) -> dict[str, Any]:
+    def manifest(self) -> Any:
         return json.loads(self.layout.manifest.read_text())
 
 

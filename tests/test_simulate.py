@@ -36,9 +36,7 @@ def night(tmp_path: Path) -> Simulation:
 
 
 def bytes_of(root: Path) -> dict[str, bytes]:
-    return {
-        path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()
-    }
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
 def reduce_frame(simulation: Simulation, frame: SimulatedFrame, extinction: float) -> tuple[Any, Any]:
@@ -90,9 +88,7 @@ def test_another_seed_is_another_night(tmp_path: Path) -> None:
     assert not set(bytes_of(first).values()) & set(bytes_of(second).values())
 
 
-@pytest.mark.parametrize(
-    "zone", ["Atlantic/Canary", "Pacific/Auckland", "America/Santiago", "Pacific/Tongatapu"]
-)
+@pytest.mark.parametrize("zone", ["Atlantic/Canary", "Pacific/Auckland", "America/Santiago", "Pacific/Tongatapu"])
 def test_frames_belong_to_their_night_and_follow_each_other(tmp_path: Path, zone: str) -> None:
     nights = (date(2026, 4, 4), date(2026, 10, 24))  # clocks change in the small hours that follow
     options: dict[str, Any] = {
@@ -278,15 +274,11 @@ def test_a_night_too_short_for_the_frames_is_refused(tmp_path: Path) -> None:
         simulate(tmp_path, frames=60, exposure=900.0, size=(16, 16))
 
 
-def test_a_camera_writes_the_header_first_and_grows_the_file_in_place(
-    night: Simulation, tmp_path: Path
-) -> None:
+def test_a_camera_writes_the_header_first_and_grows_the_file_in_place(night: Simulation, tmp_path: Path) -> None:
     source = night.frames[0].path
     copy = tmp_path / "new" / source.name
     sizes: list[int] = []
-    expose_slowly(
-        source, copy, chunks=4, seconds=2.0, pause=lambda seconds: sizes.append(copy.stat().st_size)
-    )
+    expose_slowly(source, copy, chunks=4, seconds=2.0, pause=lambda seconds: sizes.append(copy.stat().st_size))
     assert sizes[0] == 2880
     assert b" END " in source.read_bytes()[:2880]
     assert len(sizes) == 4

@@ -31,7 +31,7 @@ def combined(night: SmallNight, names: list[str] | None = None) -> dict[str, Any
 def spoil(night: SmallNight, name: str) -> None:
     """Break one raw and reduce the others."""
     night.write_raw(name, EGAIN=None)
-    night.list()
+    night.list_raws()
     for step in (isr, extinction, align):
         for one in night.names:
             try:
@@ -199,7 +199,7 @@ class TestChoice:
         """A run that has shrunk: Airflow still knows the mapped task of a frame that was removed."""
         night.run_to("align")
         night.raw(SECOND).unlink()
-        night.list()
+        night.list_raws()
         assert combined(night, night.names)["frames"] == 2
 
     def test_a_product_that_is_not_current_can_be_tried_again(self, night: SmallNight) -> None:
@@ -226,7 +226,7 @@ class TestChoice:
     def test_nothing_to_combine_is_told_with_each_frames_reason(self, night: SmallNight) -> None:
         for name in night.names:
             night.write_raw(name, EGAIN=None)
-        night.list()
+        night.list_raws()
         with pytest.raises(FrameError):
             isr.run(night.settings, night.group, night.names)
         with pytest.raises(GroupError, match="there is no frame to combine") as caught:

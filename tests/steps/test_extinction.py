@@ -35,7 +35,7 @@ def spoil(night: SmallNight, *names: str) -> None:
     """Break raws, and let isr say so."""
     for name in names:
         night.write_raw(name, EGAIN=None)
-    night.list()
+    night.list_raws()
     with pytest.raises(FrameError):
         isr.run(night.settings, night.group, night.names)
 
@@ -103,7 +103,7 @@ def test_a_changed_coefficient_redoes_extinction_but_not_isr(night: SmallNight) 
 
 
 def test_a_predecessor_that_is_missing_can_be_tried_again(night: SmallNight) -> None:
-    night.list()
+    night.list_raws()
     with pytest.raises(
         StaleProduct, match=r"r0743053: processed/.*/postISR/r0743053\.fits is missing or not made from"
     ):

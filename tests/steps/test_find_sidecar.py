@@ -20,7 +20,7 @@ def look(night: SmallNight) -> str:
 @pytest.fixture
 def night(night: SmallNight) -> SmallNight:
     """The small night, listed."""
-    night.list()
+    night.list_raws()
     return night
 
 
@@ -54,7 +54,7 @@ def test_what_it_asks_for_is_what_it_takes(night: SmallNight) -> None:
 
 def test_a_single_frame_needs_none(tmp_path: Path) -> None:
     night = SmallNight(tmp_path, offsets=((0, 0),)).write()
-    night.list()
+    night.list_raws()
     night.sidecar.unlink()
     assert look(night) == "A single frame needs no positions."
     night.write_rows(["fname,x,y", "r0000001,3,4"])
@@ -113,7 +113,7 @@ def test_an_error_names_the_file_and_the_line(night: SmallNight, lines: list[str
 
 def test_a_sidecar_that_came_during_the_run_is_written_down_as_used(night: SmallNight) -> None:
     night.sidecar.unlink()
-    night.list()
+    night.list_raws()
     assert json.loads(night.layout.inputs.read_text())["sidecar"] is None
     night.write_sidecar()
     look(night)

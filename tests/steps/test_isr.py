@@ -174,12 +174,12 @@ def image(*shape: int) -> fits.ImageHDU:
     return fits.ImageHDU(np.ones(shape, np.int16))
 
 
-def header_change(**changes: Any) -> Callable[[SmallNight], None]:
-    return lambda night: night.write_raw(BAD, **changes) and None
+def header_change(**changes: Any) -> Callable[[SmallNight], Path]:
+    return lambda night: night.write_raw(BAD, **changes)
 
 
-def pixels(*shape: int) -> Callable[[SmallNight], None]:
-    return lambda night: night.write_raw(BAD, np.ones(shape, np.uint16)) and None
+def pixels(*shape: int) -> Callable[[SmallNight], Path]:
+    return lambda night: night.write_raw(BAD, np.ones(shape, np.uint16))
 
 
 def broken_card(night: SmallNight) -> None:
@@ -198,7 +198,7 @@ def table_only(night: SmallNight) -> None:
 
 
 LISTED_FIRST = {"gone", "its header lost its END", "not FITS any more", "empty", "another target now", "a bias now"}
-FAULTS: dict[str, tuple[Callable[[SmallNight], None], str]] = {
+FAULTS: dict[str, tuple[Callable[[SmallNight], object], str]] = {
     "truncated": (cut, r"cut short: [\d,]+ bytes, at least [\d,]+ fewer than its headers say\. Copy it again"),
     "wrong shape": (pixels(24, 30), r"it is 30 x 24 pixels, the group's other frames are 32 x 24\. Remove it"),
     "no EGAIN": (
@@ -238,11 +238,11 @@ FAULTS: dict[str, tuple[Callable[[SmallNight], None], str]] = {
 def test_a_bad_frame_is_named_and_the_others_are_written(night: SmallNight, fault: str) -> None:
     spoil, sentence = FAULTS[fault]
     if fault in LISTED_FIRST:
-        night.list()
+        night.list_raws()
         spoil(night)
     else:
         spoil(night)
-        night.list()
+        night.list_raws()
     with pytest.raises(FrameError, match=sentence) as caught:
         isr.run(night.settings, night.group, night.names)
     assert BAD in str(caught.value)
@@ -258,7 +258,7 @@ def test_a_bad_frame_is_named_and_the_others_are_written(night: SmallNight, faul
 def test_too_many_pixels_are_not_read(night: SmallNight) -> None:
     night.write_raw(BAD, np.zeros((48, 64), np.uint16))
     small = replace(night, tables={"instruments": {"pt5m": {"max_pixels": 1000}}})
-    small.list()
+    small.list_raws()
     with pytest.raises(FrameError, match="NAXIS1 x NAXIS2 = 64 x 48 is more than max_pixels = 1000") as caught:
         isr.run(small.settings, small.group, small.names)
     assert "raise max_pixels" in str(caught.value)
@@ -271,7 +271,7 @@ def test_a_header_that_promises_a_vast_image_costs_neither_time_nor_memory(night
         start = content.index(axis)
         content = content[:start] + (axis.ljust(8) + b"= 1000000000").ljust(80) + content[start + 80 :]
     overwrite(night, content)
-    night.list()
+    night.list_raws()
     with pytest.raises(FrameError, match="cut short"):
         isr.run(night.settings, night.group, night.names)
 
@@ -280,13 +280,13 @@ def test_a_header_that_promises_a_billion_axes_is_left_out_at_once(night: SmallN
     content = night.raw(BAD).read_bytes()
     start = content.index(b"NAXIS ")
     overwrite(night, content[:start] + b"NAXIS   = 999999999".ljust(80) + content[start + 80 :])
-    assert night.list() == [[name] for name in GOOD]
+    assert night.list_raws() == [[name] for name in GOOD]
 
 
 def test_several_bad_frames_of_a_batch_are_all_named_after_the_good_ones(night: SmallNight) -> None:
     cut(night)
     night.write_raw("r0743053", EGAIN=None)
-    night.list()
+    night.list_raws()
     with pytest.raises(FrameError, match=r"r0743053\.fits: the header has no EGAIN.*r0743054\.fits: it is cut short"):
         isr.run(night.settings, night.group, night.names)
     assert night.product("postISR", "r0743055").exists()
@@ -419,7 +419,7 @@ def test_the_same_pixels_in_another_kind_of_file_give_the_same_frame(
 def test_one_of_several_images_can_be_chosen(night: SmallNight) -> None:
     hdus(fits.ImageHDU(np.zeros((5, 5), np.int16)), fits.ImageHDU(night.pixels(BAD)))(night)
     chosen = replace(night, tables={"instruments": {"pt5m": {"extension": 2}}})
-    chosen.list()
+    chosen.list_raws()
     isr.run(chosen.settings, chosen.group, [BAD])
     np.testing.assert_allclose(
         planes_of(chosen.product("postISR", BAD))["SCI"], expected(night, BAD)[0].astype(np.float32), rtol=1e-6
@@ -432,16 +432,16 @@ class TestMasters:
     def test_another_shape(self, night: SmallNight) -> None:
         night.write_master("bias2x2.fits", np.zeros((10, 12), np.float32))
         with pytest.raises(SetupError, match=r"calibs/bias2x2\.fits \(it is 12 x 10 pixels, the frames are 32 x 24\)"):
-            night.list()
+            night.list_raws()
 
     def test_unreadable(self, night: SmallNight) -> None:
         (night.root / "calibs" / "bias2x2.fits").write_bytes(b"no")
         with pytest.raises(SetupError, match=r"bias2x2\.fits: the master cannot be read .* Replace"):
-            night.list()
+            night.list_raws()
 
     def test_a_flat_of_zeros(self, night: SmallNight) -> None:
         night.write_master("Rflatnorm2x2.fits", np.zeros(night.shape, np.float32))
-        night.list()
+        night.list_raws()
         with pytest.raises(SetupError, match=r"calibs/Rflatnorm2x2\.fits: The median of a flat must be above 0"):
             isr.run(night.settings, night.group, night.names)
 
@@ -501,7 +501,7 @@ class TestCurrent:
     def test_a_mended_frame(self, night: SmallNight) -> None:
         whole = night.raw(BAD).read_bytes()
         cut(night)
-        night.list()
+        night.list_raws()
         with pytest.raises(FrameError):
             isr.run(night.settings, night.group, night.names)
         before = night.states()

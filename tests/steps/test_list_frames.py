@@ -17,11 +17,12 @@ from tests.small_night import SmallNight
 
 
 def inputs_of(night: SmallNight) -> dict[str, Any]:
-    return json.loads(night.layout.inputs.read_text())
+    told: dict[str, Any] = json.loads(night.layout.inputs.read_text())
+    return told
 
 
 def test_frames_are_sorted_and_one_a_batch(night: SmallNight) -> None:
-    assert night.list() == [["r0743053"], ["r0743054"], ["r0743055"]]
+    assert night.list_raws() == [["r0743053"], ["r0743054"], ["r0743055"]]
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ def test_frames_are_sorted_and_one_a_batch(night: SmallNight) -> None:
     ],
 )
 def test_batches_are_as_long_as_the_settings_say(night: SmallNight, size: int, batches: list[list[str]]) -> None:
-    assert replace(night, tables={"batch": {"frames_per_task": size}}).list() == batches
+    assert replace(night, tables={"batch": {"frames_per_task": size}}).list_raws() == batches
 
 
 def test_inputs_say_what_the_run_set_out_with(night: SmallNight) -> None:
@@ -62,7 +63,7 @@ def test_inputs_say_what_the_run_set_out_with(night: SmallNight) -> None:
 
 def test_a_group_without_sidecar_has_none_in_its_inputs(night: SmallNight) -> None:
     night.sidecar.unlink()
-    night.list()
+    night.list_raws()
     assert inputs_of(night)["sidecar"] is None
 
 
@@ -70,7 +71,7 @@ def test_no_pixel_is_opened(night: SmallNight) -> None:
     raw = night.raw("r0743054")
     with raw.open("r+b") as stream:
         stream.truncate(2880)  # the header alone
-    assert night.list() == [["r0743053"], ["r0743054"], ["r0743055"]]
+    assert night.list_raws() == [["r0743053"], ["r0743054"], ["r0743055"]]
 
 
 def test_no_frame_on_disk_is_told_with_advice(night: SmallNight) -> None:
@@ -126,22 +127,22 @@ def test_what_is_missing_is_named_with_what_to_do_after_inputs_are_written(
     fault(night)
     other = replace(night, filter_name=filter_name)
     with pytest.raises(SetupError, match=sentence):
-        other.list()
+        other.list_raws()
     assert inputs_of(other)["frames"] == night.names, "else the watcher would start the group for ever"
 
 
 def test_an_alias_joins_two_spellings(night: SmallNight) -> None:
     two_spellings(night)
     joined = replace(night, tables={"aliases": {"targets": {"NGC 5949": "NGC5949"}}})
-    assert joined.list() == [[name] for name in night.names]
+    assert joined.list_raws() == [[name] for name in night.names]
 
 
 def test_no_flat_is_needed_where_the_configuration_says_so_by_name(night: SmallNight) -> None:
     missing("Rflatnorm2x2.fits")(night)
     without = {"filters": {"R": {"extinction": 0.0547, "flat": "none"}}}
-    assert len(replace(night, tables=without).list()) == 3
+    assert len(replace(night, tables=without).list_raws()) == 3
     with pytest.raises(SetupError, match="the notebook profile always divides by a flat"):
-        replace(night, tables=without, profile="notebook").list()
+        replace(night, tables=without, profile="notebook").list_raws()
 
 
 @pytest.mark.parametrize("contains", [True, False])
@@ -149,17 +150,17 @@ def test_a_bias_is_needed_unless_the_dark_contains_it(night: SmallNight, contain
     missing("bias2x2.fits")(night)
     night.write_master("dark2x2.fits", night.bias, EXPTIME=60.0, DARKBIAS=contains)
     if contains:
-        assert len(night.list()) == 3
+        assert len(night.list_raws()) == 3
     else:
         with pytest.raises(SetupError, match="no master bias"):
-            night.list()
+            night.list_raws()
 
 
 def test_a_nights_own_master_is_enough(night: SmallNight) -> None:
     calibs = night.root / "calibs"
     (calibs / "2026-11-21").mkdir()
     (calibs / "bias2x2.fits").rename(calibs / "2026-11-21" / "bias2x2.fits")
-    assert len(night.list()) == 3
+    assert len(night.list_raws()) == 3
 
 
 @pytest.mark.parametrize(
@@ -173,28 +174,28 @@ def test_a_nights_own_master_is_enough(night: SmallNight) -> None:
 )
 def test_the_most_numerous_setup_is_reduced(night: SmallNight, changes: dict[str, Any], reason: str) -> None:
     night.write_raw("r0743053", **changes)
-    assert night.list() == [["r0743054"], ["r0743055"]]
+    assert night.list_raws() == [["r0743054"], ["r0743055"]]
     assert inputs_of(night)["left_out"] == {"r0743053": reason}
 
 
 def test_exposures_within_one_per_cent_are_one_setup(night: SmallNight) -> None:
     night.write_raw("r0743054", EXPTIME=60.5)
-    assert len(night.list()) == 3
+    assert len(night.list_raws()) == 3
     night.write_raw("r0743054", EXPTIME=60.7)
-    assert night.list() == [["r0743053"], ["r0743055"]]
+    assert night.list_raws() == [["r0743053"], ["r0743055"]]
 
 
 def test_of_two_setups_of_one_size_the_first_by_name_is_reduced(tmp_path: Any) -> None:
     night = SmallNight(tmp_path, offsets=((0, 0), (1, 1))).write()
     night.write_raw("r0743054", EXPTIME=30.0)
-    assert night.list() == [["r0743053"]]
+    assert night.list_raws() == [["r0743053"]]
 
 
 def test_a_copy_counts_once_and_both_are_inputs(night: SmallNight) -> None:
     place = night.root / "processed" / "NGC5949" / "R" / "raws"
     place.mkdir(parents=True)
     shutil.copy(night.raw("r0743054"), place)
-    assert night.list() == [[name] for name in night.names]
+    assert night.list_raws() == [[name] for name in night.names]
     assert len(inputs_of(night)["raws"]) == 4
 
 
@@ -202,7 +203,7 @@ def test_two_different_files_of_one_name_are_refused_by_name(night: SmallNight) 
     place = night.root / "processed" / "NGC5949" / "R" / "raws"
     place.mkdir(parents=True)
     night.write_raw("r0743054", path=place / "r0743054.fits", AIRMASS=1.9)
-    night.list()
+    night.list_raws()
     with pytest.raises(FrameError, match=r"two different files have this name: raw/.* and processed/") as caught:
         isr.run(night.settings, night.group, night.names)
     assert "Remove or rename one" in str(caught.value)
@@ -224,13 +225,13 @@ def test_two_different_files_of_one_name_are_refused_by_name(night: SmallNight) 
 )
 def test_what_is_not_of_the_group_is_not_listed(night: SmallNight, changes: dict[str, Any]) -> None:
     night.write_raw("r0743054", **changes)
-    assert night.list() == [["r0743053"], ["r0743055"]]
+    assert night.list_raws() == [["r0743053"], ["r0743055"]]
 
 
 @pytest.mark.parametrize("file", ["r0743056.fits.tmp", ".r0743056.fits.Ab12Cd", "._r0743056.fits", "r0743056.txt"])
 def test_temporary_and_foreign_files_are_not_listed(night: SmallNight, file: str) -> None:
     shutil.copy(night.raw("r0743053"), night.raw("r0743053").with_name(file))
-    assert len(night.list()) == 3
+    assert len(night.list_raws()) == 3
 
 
 def test_a_group_in_another_case_is_refused_with_its_own_name(night: SmallNight) -> None:
@@ -258,7 +259,7 @@ class TestNotebookProfile:
         self, first: SmallNight, second: SmallNight
     ) -> None:
         with pytest.raises(SetupError, match="holds 2026-11-21/NGC5949/R, and the notebook profile keeps one night"):
-            second.list()
+            second.list_raws()
         assert inputs_of(first)["group"] == "2026-11-21/NGC5949/R"
 
     def test_its_refusal_is_written_down_so_that_it_is_not_started_for_ever(
@@ -267,7 +268,7 @@ class TestNotebookProfile:
         from nightdesk.readiness import differs
 
         with pytest.raises(SetupError):
-            second.list()
+            second.list_raws()
         assert not differs(second.settings, second.group)
         assert not differs(first.settings, first.group)
 
@@ -286,13 +287,13 @@ class TestNotebookProfile:
 
     def test_once_the_folder_is_moved_away_it_can_be_reduced(self, first: SmallNight, second: SmallNight) -> None:
         with pytest.raises(SetupError):
-            second.list()
+            second.list_raws()
         (first.layout.folder / "combined").rename(first.root / "kept")
-        assert len(second.list()) == 3
+        assert len(second.list_raws()) == 3
 
 
 def test_the_night_is_that_of_the_evening(night: SmallNight) -> None:
     night.write_raw("r0743054", DATE_OBS="2026-11-22T05:59:00")
     night.write_raw("r0743055", DATE_OBS="2026-11-22T12:30:00")
-    assert night.list() == [["r0743053"], ["r0743054"]]
+    assert night.list_raws() == [["r0743053"], ["r0743054"]]
     assert Group(date(2026, 11, 22), "NGC5949", "R").key == "2026-11-22/NGC5949/R"

@@ -223,7 +223,7 @@ class TestAPersonsSidecar:
     def test_a_position_without_a_star_is_kept_and_noted(self, make: Callable[..., StarNight]) -> None:
         night = make(tables={"align": {"refine": True, "refine_limit": 1.0}}, number=24)
         night.write_rows(["fname,x,y", *(f"{name},3,3" for name in night.names)])
-        night.list()
+        night.list_raws()
         night.run_to("extinction")
         assert "no star is within 1 px of the position given" in located(night)
 
@@ -284,7 +284,7 @@ class TestModes:
 
     def test_an_answer_does_not_replace_what_came_meanwhile(self, make: Callable[..., StarNight]) -> None:
         night = make(tables={"align": {"mode": "wait"}})
-        night.list()
+        night.list_raws()
         own(night).parent.mkdir(parents=True)
         own(night).write_text("fname,x,y\n")
         assert "meanwhile" in ask.run(night.settings, night.group, {night.names[0]: "3, 4"})
@@ -294,13 +294,13 @@ class TestModes:
         from nightdesk.errors import SetupError
 
         night = make(tables={"align": {"mode": "wait"}})
-        night.list()
+        night.list_raws()
         with pytest.raises(SetupError, match="r0743053"):
             ask.run(night.settings, night.group, {night.names[0]: text})
 
     def test_nothing_written_is_no_sidecar(self, make: Callable[..., StarNight]) -> None:
         night = make(tables={"align": {"mode": "wait"}})
-        night.list()
+        night.list_raws()
         assert ask.run(night.settings, night.group, {night.names[0]: None}) == "No position was given."
         with pytest.raises(Waiting):
             find_sidecar.run(night.settings, night.group)

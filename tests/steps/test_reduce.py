@@ -250,11 +250,11 @@ def frozen(monkeypatch: pytest.MonkeyPatch, days: int) -> None:
 
     class Clock(datetime):
         @classmethod
-        def now(cls, tz: Any = None) -> datetime:
+        def now(cls, tz: Any = None) -> Any:
             return moment.astimezone(tz)
 
         @classmethod
-        def utcnow(cls) -> datetime:
+        def utcnow(cls) -> Any:
             return moment.replace(tzinfo=None)
 
     monkeypatch.setattr(verdict, "datetime", Clock)

@@ -22,7 +22,8 @@ SECOND = "r0743054"
 def report_of(night: SmallNight, day: date = NIGHT) -> dict[str, Any]:
     path = night.root / report.run(night.settings, day)
     assert path == night.root / "processed" / "reports" / f"{day.isoformat()}.json"
-    return json.loads(path.read_text())
+    told: dict[str, Any] = json.loads(path.read_text())
+    return told
 
 
 def fates(told: dict[str, Any]) -> dict[str, tuple[str, str]]:

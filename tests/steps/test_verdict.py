@@ -26,7 +26,7 @@ def go(night: SmallNight) -> str:
     failed = {}
     step = "list_frames"
     try:
-        names = [name for batch in night.list() for name in batch]
+        names = [name for batch in night.list_raws() for name in batch]
         each(night, isr, names)
         each(night, extinction, names)
         step = "find_sidecar"
@@ -49,7 +49,8 @@ def each(night: SmallNight, step: Any, names: list[str]) -> None:
 
 
 def manifest_of(night: SmallNight) -> dict[str, Any]:
-    return json.loads(night.layout.manifest.read_text())
+    told: dict[str, Any] = json.loads(night.layout.manifest.read_text())
+    return told
 
 
 def fates(night: SmallNight) -> dict[str, str]:
