@@ -19,7 +19,7 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --f
 	--generate-hashes --no-emit-index-url --custom-compile-command "make pins"
 UPGRADE ?= --upgrade
 
-.PHONY: help setup setup-dev demo up test test-all all format lint types docstrings env pins clean
+.PHONY: help setup setup-dev demo up test test-browser test-all pictures all format lint types docstrings env pins clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,10 +38,16 @@ up: $(VENV)/.installed ## run a real observatory: make up DATA=/data/pt5m [CONFI
 		$(if $(CONFIG),--config "$(CONFIG)") $(if $(HOME_DIR),--home "$(HOME_DIR)")
 
 test: $(VENV)/.installed-dev ## tests: units, laws, Dags, one real Airflow
-	$(PY) -m pytest -m "not slow"
+	$(PY) -m pytest -m "not slow and not browser"
 
-test-all: $(VENV)/.installed-dev ## the same and what takes long
+test-browser: $(VENV)/.installed-dev ## tests of the web pages, in a real browser (needs Chromium)
+	$(PY) -m pytest -m "browser and not slow" tests/browser
+
+test-all: $(VENV)/.installed-dev ## everything, also what takes long and what needs Chromium
 	$(PY) -m pytest
+
+pictures: $(VENV)/.installed-dev ## renew docs/pictures with the same browser
+	NIGHTDESK_PICTURES=docs/pictures $(PY) -m pytest -m "browser and not slow" tests/browser/test_pages.py
 
 all: format lint types docstrings test ## everything to do before a commit
 

@@ -18,7 +18,7 @@ from nightdesk.simulate import simulate
 from nightdesk.steps import extinction, isr, list_frames, reduce, report
 
 NIGHT = date(2026, 11, 20)
-TABLES = {"quality": {"filters": {"R": {"zero_point": 22.0}}}}
+TABLES = {"quality": {"filters": {"R": {"zero_point": 22.0}}}, "align": {"mode": "require"}}
 
 
 @dataclass(frozen=True)

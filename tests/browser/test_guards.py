@@ -1,0 +1,201 @@
+"""Who sees and who writes: asked of the running server, without the manners of a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.browser.conftest import Night
+
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "frame-ancestors 'self'"
+)
+PAGES = ("nights", "stack", "frames", "frame", "pick")
+
+
+def addresses(night: Night) -> list[str]:
+    group = f"group={night.run_id('M13')}"
+    name = night.served("M13").names[0]
+    return [
+        "nights",
+        f"stack?{group}",
+        f"stack?dag=reduce_group&run={night.run_id('M13')}",
+        f"frames?{group}",
+        f"frame?{group}&name={name}",
+        f"pick?{group}",
+        f"image?{group}&step=stack",
+        f"tile?{group}&step=stack&level=0&row=0&column=0",
+        f"pixel?{group}&step=stack&x=1&y=1",
+        f"thumbnail?{group}",
+        f"thumbnail?{group}&name={name}",
+        f"download?{group}&what=stack",
+        f"download?{group}&what=picture",
+        f"download?{group}&what=manifest",
+        f"download?{group}&what=extinction&name={name}",
+        f"report?night={night.date}",
+        f"centroid?{group}&name={name}&x=10&y=10",
+        f"propose?{group}&reference={name}&name={name}&x=10&y=10",
+    ]
+
+
+@pytest.fixture
+def astro(night: Night) -> Iterator[httpx.Client]:
+    with night.client() as client:
+        yield client
+
+
+def test_with_a_login_everything_is_there(astro: httpx.Client, night: Night) -> None:
+    assert {address: astro.get(address).status_code for address in addresses(night)} == dict.fromkeys(
+        addresses(night), 200
+    )
+
+
+def test_without_a_login_nothing_is(night: Night) -> None:
+    with night.client(None) as nobody:
+        for address in addresses(night):
+            answer = nobody.get(address)
+            assert answer.status_code == 401, address
+            assert night.run_id("M13") not in answer.text
+        assert nobody.post("positions", json={}).status_code == 401
+
+
+def test_a_bad_login_is_refused(night: Night) -> None:
+    with httpx.Client(base_url=f"{night.url}/nightdesk/", cookies={"_token": "nonsense"}, timeout=60) as forger:
+        for address in addresses(night):
+            assert forger.get(address).status_code in (401, 403), address
+    with httpx.Client(base_url=f"{night.url}/nightdesk/", headers={"Authorization": "Bearer x"}, timeout=60) as forger:
+        assert forger.get("nights").status_code in (401, 403)
+
+
+def test_every_answer_carries_the_policy(astro: httpx.Client, night: Night) -> None:
+    strange = ["nothing", "static/none.js", "stack?group=x", "nights?page=-1", "static/desk.css"]
+    for address in [*addresses(night), *strange]:
+        headers = astro.get(address, headers={"accept": "text/html"}).headers
+        assert headers["content-security-policy"].startswith(POLICY), address
+        assert headers["x-content-type-options"] == "nosniff"
+    with night.client(None) as nobody:
+        assert nobody.get("nights").headers["content-security-policy"].startswith(POLICY)
+
+
+def test_no_page_has_a_script_or_a_style_in_it_or_an_address_of_another_host(astro: httpx.Client, night: Night) -> None:
+    for address in addresses(night)[:6]:
+        text = astro.get(address).text
+        assert "<style" not in text
+        assert " style=" not in text
+        assert "http://" not in text
+        assert "https://" not in text
+        for script in text.split("<script")[1:]:
+            assert script.startswith((' src="static/', ' type="module" src="static/', ' type="application/json"'))
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "download?group={run}&what=../../../../etc/passwd",
+        "download?group={run}&what=extinction&name=../../../../../etc/passwd",
+        "download?group={run}&what=extinction&name=%2e%2e%2f%2e%2e%2fcombined%2fcombined",
+        "download?group={run}&what=raw&name={name}",
+        "download?group=../../../etc__passwd__R&what=stack",
+        "download?group=2026-11-20__..%2f..%2f..__R&what=stack",
+        "thumbnail?group={run}&name=../stack",
+        "tile?group={run}&step=..%2fcombined&name={name}&level=0&row=0&column=0",
+        "tile?group={run}&step=stack&level=0&row=4000&column=0",
+        "image?group={run}&step=postISR&name=/etc/passwd",
+        "static/../app.py",
+        "static/%2e%2e/app.py",
+        "static/..%2fapp.py",
+        "static/../../../../../../etc/passwd",
+        "static/vendor/uPlot.LICENSE",
+        "static/",
+    ],
+)
+def test_nothing_outside_the_served_names_is_reached(astro: httpx.Client, night: Night, address: str) -> None:
+    names = {"run": night.run_id("M13"), "name": night.served("M13").names[0]}
+    url = httpx.URL(f"{night.url}/nightdesk/{address.format(**names)}")
+    answer = astro.get(url)
+    assert answer.status_code in (404, 422), answer.text[:200]
+    assert "root:" not in answer.text
+    assert "import" not in answer.text
+
+
+def test_a_link_out_of_the_products_is_not_served(astro: httpx.Client, night: Night, tmp_path: Path) -> None:
+    served = night.served("M51")
+    picture = served.layout.picture
+    kept = picture.read_bytes()
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(b"secret")
+    picture.unlink()
+    picture.symlink_to(secret)
+    try:
+        answer = astro.get(f"download?group={night.run_id('M51')}&what=picture")
+        assert answer.status_code == 404
+        assert answer.content != b"secret"
+    finally:
+        picture.unlink()
+        picture.write_bytes(kept)
+
+
+def positions(night: Night) -> dict[str, object]:
+    return {
+        "group": night.run_id("M57"),
+        "rows": [{"name": name, "x": 100.0, "y": 100.0, "use": True} for name in night.served("M57").names],
+        "seen": "",
+    }
+
+
+def sidecar(night: Night) -> Path:
+    return night.served("M57").layout.sidecars[0]
+
+
+SAME = {"sec-fetch-site": "same-origin"}
+
+
+def test_a_viewer_cannot_write(night: Night) -> None:
+    with night.client("guest") as guest:
+        assert guest.get("nights").status_code == 200
+        before = _content(sidecar(night))
+        assert guest.post("positions", json=positions(night), headers=SAME).status_code == 403
+        assert _content(sidecar(night)) == before
+
+
+@pytest.mark.parametrize("site", [None, "cross-site", "same-site", "none"])
+def test_a_forged_request_is_refused(astro: httpx.Client, night: Night, site: str | None) -> None:
+    headers = {"origin": "https://evil.example"} | ({"sec-fetch-site": site} if site else {})
+    before = _content(sidecar(night))
+    assert astro.post("positions", json=positions(night), headers=headers).status_code == 403
+    assert _content(sidecar(night)) == before
+
+
+def test_a_form_is_refused_even_from_our_own_pages(astro: httpx.Client, night: Night) -> None:
+    import json
+
+    before = _content(sidecar(night))
+    for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        answer = astro.post("positions", content=json.dumps(positions(night)), headers=SAME | {"content-type": kind})
+        assert answer.status_code in (415, 422), kind
+    assert _content(sidecar(night)) == before
+
+
+@pytest.mark.parametrize("change", [{"rows": []}, {"group": "x"}, {"rows": [{"name": "../x", "x": 1, "y": 1}]}])
+def test_positions_that_are_none_are_refused(astro: httpx.Client, night: Night, change: dict[str, object]) -> None:
+    before = _content(sidecar(night))
+    answer = astro.post("positions", json=positions(night) | change, headers=SAME)
+    assert answer.status_code in (404, 409, 422)
+    assert _content(sidecar(night)) == before
+
+
+def _content(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None
+
+
+def test_tiles_are_sent_as_they_are_and_kept_by_the_browser(astro: httpx.Client, night: Night) -> None:
+    address = f"tile?group={night.run_id('M13')}&step=stack&level=0&row=0&column=0&version=1"
+    answer = astro.get(address, headers={"accept-encoding": "gzip"})
+    assert answer.headers["content-encoding"] == "identity"
+    assert len(answer.content) == 2 * 256 * 256
+    assert "immutable" in answer.headers["cache-control"]
+    assert "no-store" in astro.get("nights").headers["cache-control"]
