@@ -30,6 +30,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 STANDALONE = Path(__file__).resolve().with_name("standalone.py")
 USER = "astro"
 HOST = "127.0.0.1"
+DATABASE = "airflow.db"
 DEFAULT_PORT = 8080
 
 SECRETS = "secrets.json"
@@ -75,7 +76,8 @@ def environment(home: Path, *, port: int, config: Path, data: Path) -> dict[str,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__CORE__FERNET_KEY": own["fernet_key"],
         "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        # A busy night keeps sqlite's one writer waiting for longer than its 5 s.
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}?timeout=60",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
         "AIRFLOW__API__HOST": HOST,
         "AIRFLOW__API__PORT": str(port),

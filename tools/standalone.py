@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -28,7 +29,7 @@ from airflow.jobs.job import most_recent_job
 from airflow.jobs.scheduler_job_runner import SchedulerJobRunner
 from airflow.jobs.triggerer_job_runner import TriggererJobRunner
 from filelock import FileLock, Timeout
-from observatory import CONSOLE, HOST, LOCK, STATE, component_log, read_state
+from observatory import CONSOLE, DATABASE, HOST, LOCK, STATE, component_log, read_state
 from prepare import make_pools
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Observatory(standalone_command.StandaloneCommand):
         """Migrate the database and make the pools that are missing."""
         say("Starting        database, then the four components of Airflow (half a minute) ...")
         super().initialize_database()
+        with contextlib.closing(sqlite3.connect(HOME / DATABASE)) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # kept in the file: who reads no longer waits for who writes
         make_pools()
 
     def is_ready(self) -> bool:
