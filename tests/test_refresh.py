@@ -1,0 +1,129 @@
+"""Flats that come at dawn: what was made with yesterday's is out of date, is renewed, and nothing else is touched."""
+
+from __future__ import annotations
+
+import shutil
+from datetime import date
+from pathlib import Path
+
+import pytest
+from astropy.io import fits
+from typer.testing import CliRunner, Result
+
+from nightdesk.cli import app
+from nightdesk.group import Group
+from nightdesk.io.layout import Layout
+from nightdesk.readiness import needs_run, out_of_date
+from nightdesk.settings import Settings, default_settings
+from nightdesk.simulate import simulate
+from nightdesk.steps import build_masters, reduce
+
+YESTERDAY, TONIGHT = date(2026, 11, 20), date(2026, 11, 21)
+
+
+class Dawn:
+    """Two nights; the second one's calibration frames are held back until dawn."""
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.held = root, root.with_name("held")
+        made = simulate(
+            root,
+            nights=(YESTERDAY, TONIGHT),
+            filters=("R", "H"),
+            frames=2,
+            size=(48, 48),
+            masters=False,
+            raw_calibrations=True,
+            calibration_frames=5,
+        )
+        self.settings: Settings = default_settings(root)
+        self.held.mkdir()
+        for path in made.calibrations:
+            if TONIGHT.isoformat() in path.parts:
+                shutil.move(path, self.held / path.name)
+        build_masters.run(self.settings, YESTERDAY)
+        for group in self.groups():
+            reduce.run(self.settings, group)
+
+    def groups(self) -> list[Group]:
+        return [Group(night, "NGC5949", name) for night in (YESTERDAY, TONIGHT) for name in ("R", "H")]
+
+    def dawn(self, filter_name: str = "R") -> None:
+        """Let the flats of one filter, and the biases they need, arrive."""
+        for path in sorted(self.held.iterdir()):
+            header = fits.getheader(path)
+            if header["IMAGETYP"] in ("bias", "dark") or header.get("FILTER") == filter_name:
+                shutil.move(path, self.root / "raw" / TONIGHT.isoformat() / path.name)
+        build_masters.run(self.settings, TONIGHT)
+
+    def stacks(self) -> dict[str, int]:
+        return {group.key: Layout(self.settings, group).stack.stat().st_ino for group in self.groups()}
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Dawn:
+    return Dawn(tmp_path / "data")
+
+
+def nightdesk(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "250", "NIGHTDESK_CONFIG": ""})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def test_flats_at_dawn(night: Dawn) -> None:
+    ours = Group(TONIGHT, "NGC5949", "R")
+    assert all(out_of_date(night.settings, group) == [] for group in night.groups())
+    assert not needs_run(night.settings, ours)
+    night.dawn("R")
+
+    flats = [reason for reason in out_of_date(night.settings, ours) if "flat" in reason]
+    assert flats == [
+        "a better master flat is there: calibs/2026-11-21/Rflatnorm2x2.fits (the night's own) instead of "
+        "calibs/2026-11-20/Rflatnorm2x2.fits (1 day earlier)"
+    ]
+    assert needs_run(night.settings, ours)
+    listed = nightdesk("groups", night.root).output
+    assert "out of date" in listed
+    before = night.stacks()
+    assert "2026-11-21/NGC5949/R" in nightdesk("refresh", night.root, "--dry-run").output
+    assert night.stacks() == before
+
+    result = nightdesk("refresh", night.root)
+    assert result.exit_code == 0, result.output
+    after = night.stacks()
+    # the filter H of tonight has a better bias, too; yesterday's stacks are as they were
+    assert {key for key in before if after[key] != before[key]} == {"2026-11-21/NGC5949/R", "2026-11-21/NGC5949/H"}
+    assert all(out_of_date(night.settings, group) == [] for group in night.groups())
+    assert fits.getheader(Layout(night.settings, ours).stack)["FLATDAY"] == 0
+    assert "Nothing is out of date" in nightdesk("refresh", night.root).output
+
+
+def test_why_a_master_was_taken(night: Dawn) -> None:
+    night.dawn("R")
+    raw = sorted((night.root / "raw" / TONIGHT.isoformat()).glob("*.fits"))[-1]
+    told = nightdesk("why", raw).output
+    lines = {line.split("│")[2].strip(): line for line in told.splitlines() if "calibs/" in line}
+    assert "taken" in lines["calibs/2026-11-21/bias2x2.fits"]
+    assert "would fit, but is farther" in lines["calibs/2026-11-20/bias2x2.fits"]
+    assert "1 day earlier" in lines["calibs/2026-11-20/bias2x2.fits"]
+
+
+def test_the_command_builds_masters(tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    simulate(root, nights=(TONIGHT,), frames=1, size=(32, 32), masters=False, raw_calibrations=True)
+    result = nightdesk("masters", root, "--night", "2026-11-21")
+    assert result.exit_code == 0, result.output
+    assert "calibs/2026-11-21/Rflatnorm2x2.fits: made, of 15 frames." in result.output
+    assert nightdesk("masters", root, "--night", "2026-11-20").exit_code == 2
+
+
+def test_a_changed_repair_makes_out_of_date_what_it_touches(night: Dawn) -> None:
+    repair = {"keyword": "RDNOISE", "value": 9.0, "reason": "measured", "who": "A. Observer", "files": "*"}
+    repaired = Settings.model_validate(
+        {**night.settings.model_dump(), "repairs": [{**repair, "night": TONIGHT.isoformat()}]}
+    )
+    reasons = {group.key: out_of_date(repaired, group) for group in night.groups()}
+    touched = {key for key, why in reasons.items() if why}
+    assert touched == {"2026-11-21/NGC5949/R", "2026-11-21/NGC5949/H"}
+    assert reasons["2026-11-21/NGC5949/R"] == ["the header repairs have changed"]
