@@ -5,10 +5,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
+from nightdesk.science.sample import sample_rows
 from nightdesk.science.scatter import robust_scatter
 from nightdesk.science.sky import estimate_sky
 
 FEWEST_PAIRS = 50
+ENOUGH_PAIRS = 20_000  # they tell the ratio to half a per cent
 
 
 def noise_ratio(data: ArrayLike, variance: ArrayLike, flags: ArrayLike, box: int = 1) -> float:
@@ -66,10 +68,26 @@ def noise_ratio(data: ArrayLike, variance: ArrayLike, flags: ArrayLike, box: int
     if not sound.any():
         return float("nan")
     level, sigma = estimate_sky(signal, np.where(sound, 0, EXCLUDING))
+    for rows in (sample_rows((signal.shape[0], signal.shape[1])), [slice(0, signal.shape[0])]):
+        found = [_pairs(signal[part], noise[part], sound[part], level, sigma, box) for part in rows]
+        pairs = np.concatenate(found)
+        if pairs.size >= ENOUGH_PAIRS:
+            break
+    return robust_scatter(pairs) if pairs.size >= FEWEST_PAIRS else float("nan")
+
+
+def _pairs(
+    signal: NDArray[np.float64],
+    noise: NDArray[np.float64],
+    sound: NDArray[np.bool_],
+    level: float,
+    sigma: float,
+    box: int,
+) -> NDArray[np.float64]:
+    """Return the differences of all neighbouring sky pixels (or boxes), over the predicted noise."""
     blank = sound & ~find_objects(signal, sound, level=level, sigma=sigma)
     signal, noise, blank = _in_boxes(signal, noise, blank, box)
-    pairs = np.concatenate([_normal_differences(signal, noise, blank, axis) for axis in (0, 1)])
-    return robust_scatter(pairs) if pairs.size >= FEWEST_PAIRS else float("nan")
+    return np.concatenate([_normal_differences(signal, noise, blank, axis) for axis in (0, 1)])
 
 
 def _normal_differences(

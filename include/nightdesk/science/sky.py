@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
+from nightdesk.science.sample import ENOUGH, join_rows, sample_rows
 from nightdesk.science.scatter import robust_scatter
 
 CLIP_SIGMA = 3.0
@@ -36,7 +37,8 @@ def estimate_sky(image: ArrayLike, flags: ArrayLike | None = None) -> tuple[floa
     Values beyond three robust standard deviations of the median are left out until nothing changes;
     then objects are found in the smoothed image and left out too, and the level is the mean of what
     lies within three standard deviations. The mean, unlike the median, is not held to the steps in
-    which a detector counts. Objects that cover most of the image cannot be told from the sky.
+    which a detector counts. Objects that cover most of the image cannot be told from the sky. Of a large
+    image strips of rows are looked at (:func:`~nightdesk.science.sample.sample_rows`).
 
     Examples
     --------
@@ -46,20 +48,32 @@ def estimate_sky(image: ArrayLike, flags: ArrayLike | None = None) -> tuple[floa
     >>> round(level), round(sigma)
     (200, 15)
     """
-    signal = np.asarray(image, dtype=np.float64)
-    sound = np.isfinite(signal)
-    if flags is not None:
-        bits = np.asarray(flags)
-        if bits.shape != signal.shape:
-            raise ValueError(f"The image has the shape {signal.shape}, its flags {bits.shape}.")
-        sound &= (bits & (EXCLUDING | SATURATED)) == 0
+    signal = np.asarray(image)
+    bits = None if flags is None else np.asarray(flags)
+    if bits is not None and bits.shape != signal.shape:
+        raise ValueError(f"The image has the shape {signal.shape}, its flags {bits.shape}.")
+    for rows in _looks(signal.shape):
+        part = join_rows(signal, rows).astype(np.float64)
+        sound = _sound(part, None if bits is None else join_rows(bits, rows), EXCLUDING | SATURATED)
+        if np.count_nonzero(sound) >= ENOUGH // 8:
+            break
     if not sound.any():
         raise ValueError("The image has no pixel without a flag, so it has no sky to measure.")
-    level, sigma = _clipped_level(signal[sound])
-    blank = sound & ~find_objects(signal, sound, level=level, sigma=sigma)
+    level, sigma = _clipped_level(part[sound])
+    blank = sound & ~find_objects(part, sound, level=level, sigma=sigma)
     if np.count_nonzero(blank) < (1 - LARGEST_OBJECT_SHARE) * np.count_nonzero(sound):
         return level, sigma
-    return _clipped_level(signal[blank])
+    return _clipped_level(part[blank])
+
+
+def _looks(shape: tuple[int, ...]) -> list[list[slice]]:
+    """Return the rows to look at: a sample, and all where that holds too little."""
+    return [sample_rows((shape[0], shape[1])), [slice(0, shape[0])]] if len(shape) == 2 else [[slice(None)]]
+
+
+def _sound(image: NDArray[np.float64], flags: NDArray[np.generic] | None, left_out: int) -> NDArray[np.bool_]:
+    sound = np.isfinite(image)
+    return sound if flags is None else sound & ((flags.astype(np.uint16) & left_out) == 0)
 
 
 def estimate_noise(variance: ArrayLike, flags: ArrayLike | None = None) -> float:
@@ -82,11 +96,14 @@ def estimate_noise(variance: ArrayLike, flags: ArrayLike | None = None) -> float
     >>> estimate_noise(np.array([[225.0, 225.0, 9000.0]]))
     15.0
     """
-    noise = np.asarray(variance, dtype=np.float64)
-    sound = np.isfinite(noise)
-    if flags is not None:
-        sound &= (np.asarray(flags) & EXCLUDING) == 0
-    return float(np.sqrt(np.median(noise[sound]))) if sound.any() else 0.0
+    noise = np.asarray(variance)
+    bits = None if flags is None else np.asarray(flags)
+    for rows in _looks(noise.shape):
+        part = join_rows(noise, rows).astype(np.float64)
+        sound = _sound(part, None if bits is None else join_rows(bits, rows), EXCLUDING)
+        if np.count_nonzero(sound) >= ENOUGH // 8:
+            break
+    return float(np.sqrt(np.median(part[sound]))) if sound.any() else 0.0
 
 
 def _clipped_level(values: NDArray[np.float64]) -> tuple[float, float]:
