@@ -9,6 +9,7 @@ from airflow.providers.standard.operators.hitl import HITLEntryOperator
 from airflow.sdk import Param
 from airflow.sdk.definitions.param import ParamsDict
 
+from nightdesk.desk.words import fenced
 from nightdesk_airflow.note import base_path
 from nightdesk_airflow.run import skip, skip_unless_succeeded
 from nightdesk_airflow.task import run_step
@@ -61,7 +62,8 @@ def question(run_id: str, names: list[str]) -> str:
     """Return what is asked, in markdown: the frames' pictures, and where a star can be clicked instead."""
     base, group = base_path(), quote(run_id, safe="")
     address = f"{base}/nightdesk/thumbnail?group={group}"
-    pictures = [f"**{name}**\n\n![{name}]({address}&name={quote(name, safe='')})" for name in names]
+    # A name is a file's: in a fence it cannot draw a picture of its own.
+    pictures = [f"{fenced(name)}\n\n![The frame]({address}&name={quote(name, safe='')})" for name in names]
     pick = f"[Click it in the star picker]({base}/nightdesk/pick?group={group})"
     return "\n\n".join(
         [
