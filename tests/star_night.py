@@ -20,13 +20,15 @@ FLIP = half_turn(SHAPE)
 
 @dataclass(frozen=True)
 class StarNight(SmallNight):
-    """`places` take positions of the sky (those of the first frame) to each frame; `empty` are frames in clouds."""
+    """`places` take positions of the sky (those of the first frame) to each frame; `empty` are frames in clouds, and
+    `light` is what the air lets through."""
 
     places: tuple[Transform, ...] = (Transform(), Transform(dx=6.3, dy=-4.4), Transform(dx=-9.6, dy=7.2))
     shape: tuple[int, int] = SHAPE
     number: int = 24
     fwhm: float = 3.0
     empty: tuple[int, ...] = ()
+    light: float = 1.0
 
     @property
     def names(self) -> list[str]:
@@ -54,8 +56,8 @@ class StarNight(SmallNight):
         if index not in self.empty:
             positions, fluxes = self.sky
             for (x, y), flux in zip(self.places[index].apply(positions), fluxes, strict=True):
-                add_star(light, Star(float(x), float(y), float(flux)), fwhm=self.fwhm)
-        random = np.random.default_rng([self.seed, index])
+                add_star(light, Star(float(x), float(y), float(flux) * self.light), fwhm=self.fwhm)
+        random = np.random.default_rng([self.seed, index, self.night.toordinal()])
         electrons = random.poisson(light + SKY) + random.normal(0.0, READ_NOISE, self.shape)
         return np.clip(np.rint(electrons / GAIN + self.bias), 0, 65535).astype(np.uint16)
 

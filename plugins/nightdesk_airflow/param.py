@@ -35,3 +35,23 @@ NIGHT_PARAMS = {
         description="Local date of the evening: 2026-11-21. Empty: the last night that is over",
     )
 }
+
+DEEP_PARAMS = {
+    "target": Param(
+        None,
+        type=["null", "string"],
+        pattern=PARAM_PATTERN,
+        title="Target",
+        description="As the folders have it: NGC5949. Empty: whatever has a new stack",
+    ),
+    "filter_name": Param(
+        None, type=["null", "string"], pattern=PARAM_PATTERN, title="Filter", description="R, with a target"
+    ),
+    "nights": Param(
+        None,
+        type=["null", "string"],
+        title="Nights",
+        description="2026-11-21, 2026-11-22, with commas between. Empty: all that have a stack",
+    ),
+    "instrument": GROUP_PARAMS["instrument"],
+}

@@ -14,7 +14,7 @@ from tests.dags.conftest import CHECKOUT, ENVIRONMENT
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:airflow.*")
 
-DAGS = {"watch_raws", "build_masters", "reduce_group", "reduce_night", "reduce_archive"}
+DAGS = {"watch_raws", "build_masters", "reduce_group", "reduce_night", "reduce_archive", "stack_nights"}
 EACH_DAG = pytest.mark.parametrize("dag_id", sorted(DAGS))
 HEAVY = {"astropy", "numpy", "pandas", "PIL", "scipy", "sep"}
 LONGEST_PARSE_SECONDS = 0.2

@@ -126,13 +126,24 @@ def _match(
 ) -> Match:
     """Match one frame, with what persists left out of both lists, else of one, else of neither."""
     first = match_stars(moving[number], moving[reference], shape)
-    if first.accepted or not (fixed[number].any() and fixed[reference].any()):
+    if not (fixed[number].any() and fixed[reference].any()):
         return first
+    still = _still(lists, fixed, number, reference, shape)
+    if first.accepted:
+        # Between frames that were not moved only the faintest stars are not fixed; all together know better.
+        better = still is not None and still.matches > first.matches and _agree(still, first, shape)
+        return still if still is not None and better else first
     for mine, theirs in ((moving[number], lists[reference]), (lists[number], moving[reference])):
         match = match_stars(mine, theirs, shape)
         if match.accepted:
             return match
-    return _still(lists, fixed, number, reference, shape) or first
+    return still or first
+
+
+def _agree(one: Match, other: Match, shape: tuple[int, int]) -> bool:
+    centre = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    (dx, dy), (ex, ey) = one.transform.shift_at(*centre), other.transform.shift_at(*centre)
+    return math.hypot(dx - ex, dy - ey) < STILL_PIXELS and one.transform.is_flip == other.transform.is_flip
 
 
 def _still(

@@ -65,9 +65,8 @@ def run(settings: Settings, group: Group, answers: Mapping[str, str | None]) -> 
     """
     work = Work.open(settings, group)
     path = work.layout.sidecars[0]
-    rows = [
-        f"{name},{','.join(_position(name, text))}" for name, text in sorted(answers.items()) if (text or "").strip()
-    ]
+    given = {name: text for name, text in sorted(answers.items()) if text is not None and text.strip()}
+    rows = [f"{name},{','.join(_position(name, text))}" for name, text in given.items()]
     if not rows:
         return "No position was given."
     try:

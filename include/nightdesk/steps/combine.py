@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -192,6 +193,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
             for frame in frames:
                 frame.zero = frame.sky * frame.scale - frames[0].sky
         combined = _in_blocks(work, frames, ny, nx)
+        shared = np.minimum(_shared_variance(frames, settings.method, ny, nx), combined.variance)
         header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
     for number, frame in enumerate(frames, start=1):
         if settings.scale != "none":
@@ -212,6 +214,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     header.add_history(f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
     stack = Frame(combined.data, combined.variance, None, combined.flags, header)
     extra = [_coverage_hdu(combined), _provenance_hdu(work, frames)]
+    extra.append(_shared_hdu(shared, work.settings.depth))
     if combined.rejection_map is not None:
         extra.append(fits.ImageHDU(combined.rejection_map.astype(np.uint8), name="REJECTED"))
     return stack, extra, [frame.name for frame in frames]
@@ -304,6 +307,29 @@ def _correlation(frames: list[_Aligned], method: str) -> float:
     mean = sum(frame.correlation * noise for frame, noise in zip(frames, noises, strict=True)) / (sum(noises) or 1.0)
     c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
     return (c_n + mean - 1.0) / c_n
+
+
+def _shared_variance(frames: list[_Aligned], method: str, ny: int, nx: int) -> NDArray[np.float64]:
+    """Return the part of the stack's variance that came from the masters, which stacks of other nights may share.
+
+    For whole coverage: the mean of the frames' over the number of different offsets, and what a median adds.
+    """
+    n = len(frames)
+    sizes = Counter(frame.offset for frame in frames).values()
+    groups = n**2 / sum(size**2 for size in sizes)
+    spread = 1.0
+    if method == "median" and n > 1:
+        spread += (median_variance_factor(n) - 1.0) * (groups - 1.0) / (n - 1)
+    total = np.zeros((ny, nx))
+    for frame in frames:
+        total += frame.noisy("VARCAL", 0, ny)
+    return total / n / groups * spread
+
+
+def _shared_hdu(shared: NDArray[np.float64], depth: str) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(np.ascontiguousarray(shared, dtype=depth), name="VARCAL")
+    hdu.header["BUNIT"] = ("electron2", "part of VAR that came from the masters")
+    return hdu
 
 
 def _coverage_hdu(combined: Combined) -> fits.ImageHDU:

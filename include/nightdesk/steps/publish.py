@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, Any
 
 from nightdesk.desk.card import has_stack_card, read_card, write_stack_card
 from nightdesk.desk.place import frame_card
 from nightdesk.desk.trend import transparency
 from nightdesk.errors import StaleProduct
-from nightdesk.io.atomic import write_bytes
 from nightdesk.io.frame import read_frame, read_recipe
 from nightdesk.io.layout import Layout
-from nightdesk.science.picture import render
+from nightdesk.steps.picture import draw_frame, is_drawn
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import read_names
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nightdesk.group import Group
     from nightdesk.settings import Settings
-
-MADE_FROM = "nightdesk-recipe"
 
 
 def run(settings: Settings, group: Group) -> str:
@@ -47,24 +41,18 @@ def run(settings: Settings, group: Group) -> str:
     StaleProduct
         If there is no stack.
     """
-    from PIL import Image, PngImagePlugin
-
     layout = Layout(settings, group)
     recipe = read_recipe(layout.stack)
     if recipe is None:
         raise StaleProduct(f"{layout.relative(layout.stack)} is missing; combine makes it.")
-    stale = _recipe_of_picture(layout.picture) != recipe
+    stale = not is_drawn(layout.picture, recipe)
     bare = not has_stack_card(layout, recipe)
     if stale or bare:
         stack = read_frame(layout.stack)
     if bare:
         write_stack_card(layout, stack, _trend(settings, group, read_names(stack.header)))
     if stale:
-        text = PngImagePlugin.PngInfo()
-        text.add_text(MADE_FROM, recipe)
-        buffer = io.BytesIO()
-        Image.fromarray(render(stack.data, stack.flags)).save(buffer, "png", pnginfo=text, optimize=False)
-        write_bytes(layout.picture, buffer.getvalue())
+        draw_frame(stack, recipe, layout.picture)
     return layout.relative(layout.picture)
 
 
@@ -85,14 +73,3 @@ def _trend(settings: Settings, group: Group, names: list[str]) -> dict[str, Any]
             "transparency": transparency(cards[names[0]], cards[name], shift),
         }
     return trend
-
-
-def _recipe_of_picture(path: Path) -> str | None:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            recipe = picture.info.get(MADE_FROM)
-    except OSError:
-        return None
-    return recipe if isinstance(recipe, str) else None

@@ -1,0 +1,420 @@
+"""Deep: the stacks of several nights of one target and filter become one image."""
+
+from __future__ import annotations
+
+import math
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+
+from nightdesk import __version__
+from nightdesk.errors import FrameError, GroupError, Waiting
+from nightdesk.group import Group
+from nightdesk.io.atomic import locked, read_json, write_json
+from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
+from nightdesk.io.inventory import hash_file
+from nightdesk.io.layout import Layout
+from nightdesk.io.sidecar import Placement, Position
+from nightdesk.manifest import SCHEMA
+from nightdesk.science.alignment import align_frames
+from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.noise_ratio import noise_ratio
+from nightdesk.science.planes import Planes
+from nightdesk.science.scale import star_scales
+from nightdesk.science.shift import footprint
+from nightdesk.science.sky import estimate_noise, estimate_sky
+from nightdesk.science.star import find_stars
+from nightdesk.settings import digest
+from nightdesk.steps.grid import place_wcs
+from nightdesk.steps.motion import Motion
+from nightdesk.steps.picture import draw_picture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from nightdesk.settings import Settings
+
+FEWEST_NIGHTS = 2
+NOISE_BOX = 10
+WHOLE = ("done", "partial")
+
+
+@dataclass(frozen=True)
+class DeepLayout:
+    """The files of one deep stack."""
+
+    settings: Settings
+    parts: tuple[str, ...]
+
+    @property
+    def folder(self) -> Path:
+        """Its folder below ``deep``."""
+        return self.settings.root.joinpath("deep", *self.parts)
+
+    @property
+    def stack(self) -> Path:
+        """The image."""
+        return self.folder / "deep.fits"
+
+    @property
+    def picture(self) -> Path:
+        """The image as a picture."""
+        return self.folder / "deep.png"
+
+    @property
+    def manifest(self) -> Path:
+        """Which nights it is made of, and why others are not in it."""
+        return self.folder / "manifest.json"
+
+
+@dataclass
+class _Night:
+    """One night's stack, on the common grid once it is aligned."""
+
+    group: Group
+    path: Path
+    frame: Frame
+    masters: str
+    motion: Motion = field(default_factory=lambda: Motion("integer", 0, 0))
+    planes: Planes | None = None
+    scale: float = 1.0
+    sky: float = 0.0
+    noise: float = 0.0
+    residual: float = 0.0
+    matches: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.group.night.isoformat()
+
+    @property
+    def laid(self) -> Planes:
+        assert self.planes is not None  # aligned before anything else is asked
+        return self.planes
+
+    @property
+    def variance_factor(self) -> float:
+        """By what the variance of a large area exceeds the sum of VAR, after this motion too."""
+        here = float(self.frame.header.get("CORRFACT", 1.0))
+        return here * self.motion.correlation(_shape(self.frame))
+
+    @property
+    def weight(self) -> float:
+        """One figure for the night: the inverse of its sky's variance, at the reference's brightness."""
+        return 1.0 / (self.noise**2 * self.scale**2 * self.variance_factor) if self.noise > 0 else 1.0
+
+
+def nights_of(settings: Settings, parts: tuple[str, ...]) -> list[date]:
+    """Return the nights that have a stack of a target and filter.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    parts : tuple of str
+        Instrument (where there are several), target and filter.
+
+    Returns
+    -------
+    list of date
+        Oldest first; nights whose stack is whole or lacks frames.
+    """
+    place = settings.root.joinpath("processed", *parts)
+    nights = []
+    for manifest in place.glob("*/combined/manifest.json"):
+        values = read_json(manifest)
+        if isinstance(values, dict) and values.get("state") in WHOLE and (manifest.parent / "combined.fits").is_file():
+            with suppress(ValueError):
+                nights.append(date.fromisoformat(manifest.parent.parent.name))
+    return sorted(nights)
+
+
+def run(
+    settings: Settings,
+    *,
+    target: str,
+    filter_name: str,
+    nights: Sequence[date] | None = None,
+    instrument: str | None = None,
+) -> dict[str, Any]:
+    """Combine all nights of a target and filter, or some, into ``deep/<target>/<filter>/deep.fits``.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings; ``[align] resample`` and ``[combine] clip_sigma`` and ``footprint`` apply.
+    target, filter_name : str
+        What was observed.
+    nights : sequence of date, optional
+        Which nights; all that have a stack if not given.
+    instrument : str, optional
+        Where several are configured.
+
+    Returns
+    -------
+    dict
+        ``nights`` (used), ``exposure`` (their sum, s), ``path`` (below the data root) and ``left_out`` (nights with
+        reasons).
+
+    Raises
+    ------
+    Waiting
+        If there are fewer than two nights so far.
+    GroupError
+        If fewer than two nights can be laid on one another, with the reason for each.
+    SetupError
+        If the names name no group.
+    """
+    probe = Group.from_params(
+        settings, target=target, filter_name=filter_name, night=date(2000, 1, 1), instrument=instrument
+    )
+    parts = probe.parts
+    layout = DeepLayout(settings, parts)
+    present = nights_of(settings, parts)
+    wanted = sorted(set(nights)) if nights is not None else present
+    left_out = {night.isoformat(): "it has no stack" for night in wanted if night not in present}
+    chosen = [Group(night, probe.target, probe.filter_name, probe.instrument) for night in wanted if night in present]
+    if len(chosen) < FEWEST_NIGHTS:
+        raise Waiting(f"{'/'.join(parts)}: {len(chosen)} nights have a stack; a deep one needs {FEWEST_NIGHTS}.")
+    paths = {group: Layout(settings, group).stack for group in chosen}
+    recipe = _recipe(settings, paths)
+    with locked(layout.folder / ".lock"):
+        values = read_json(layout.manifest)
+        if read_recipe(layout.stack) == recipe and isinstance(values, dict) and values.get("recipe") == recipe:
+            return _answer(layout, values["used"], values["exposure"], values["left_out"])
+        used, refused, header = _make(settings, layout, paths, recipe)
+        left_out |= refused
+        draw_picture(layout.stack, layout.picture)
+        exposure = float(header["TEXPTIME"])
+        _write_manifest(layout, recipe, used, left_out, exposure)
+    return _answer(layout, [night.name for night in used], exposure, left_out)
+
+
+def _answer(layout: DeepLayout, used: list[str], exposure: float, left_out: dict[str, str]) -> dict[str, Any]:
+    path = layout.stack.relative_to(layout.settings.root).as_posix()
+    return {"nights": used, "exposure": exposure, "path": path, "left_out": left_out}
+
+
+def _recipe(settings: Settings, paths: dict[Group, Path]) -> str:
+    return digest(
+        {
+            "step": "deep",
+            "code": __version__,
+            "stacks": [[group.night.isoformat(), read_recipe(path)] for group, path in paths.items()],
+            "align": settings.align.model_dump(mode="json", include={"resample", "reference", "residual_limit"}),
+            "combine": settings.combine.model_dump(mode="json", include={"clip_sigma", "footprint"}),
+            "depth": settings.products.depth,
+        }
+    )
+
+
+def _make(
+    settings: Settings, layout: DeepLayout, paths: dict[Group, Path], recipe: str
+) -> tuple[list[_Night], dict[str, str], fits.Header]:
+    nights = [_read(group, path) for group, path in paths.items()]
+    aligned, refused = _aligned(settings, nights)
+    if len(aligned) < FEWEST_NIGHTS:
+        reasons = " ".join(f"{name}: {reason}." for name, reason in sorted(refused.items()))
+        raise GroupError(f"{'/'.join(layout.parts)}: fewer than two nights lie on one another. {reasons}")
+    origin = _lay(settings, aligned)
+    aligned, unmeasured = _measured(aligned)
+    refused |= unmeasured
+    combined = _combined(settings, aligned)
+    header = _header(settings, aligned, combined, origin)
+    header[RECIPE] = recipe
+    stack = Frame(combined.data, combined.variance, None, combined.flags, header)
+    write_frame(layout.stack, stack, depth=settings.products.depth, extra=[_coverage(combined), _provenance(aligned)])
+    return aligned, refused, header
+
+
+def _read(group: Group, path: Path) -> _Night:
+    frame = read_frame(path)
+    with fits.open(path) as hdus:
+        rows = hdus["PROVENANCE"].data
+        masters = sorted(str(row["SHA256"]) for row in rows if str(row["ROLE"]).startswith("master"))
+    return _Night(group, path, frame, digest(masters))
+
+
+def _shape(frame: Frame) -> tuple[int, int]:
+    ny, nx = frame.data.shape
+    return int(ny), int(nx)
+
+
+def _aligned(settings: Settings, nights: list[_Night]) -> tuple[list[_Night], dict[str, str]]:
+    """Lay the nights on one another by their stars; the reference is the first of the answer."""
+    lists = [find_stars(night.frame.data, night.frame.flags) for night in nights]
+    shapes = [_shape(night.frame) for night in nights]
+    largest = max(shape[0] for shape in shapes), max(shape[1] for shape in shapes)
+    alignment = align_frames(lists, largest, reference=settings.align.reference)
+    reference = nights[alignment.reference]
+    good, refused = [reference], {}
+    for night, match, shape in zip(nights, alignment.matches, shapes, strict=True):
+        if night is reference:
+            continue
+        if not match.accepted:
+            refused[night.name] = f"its stars do not match those of {reference.name}: {match.refusal}"
+            continue
+        dx, dy = match.transform.shift_at((shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0)
+        placement = Placement(dx, dy, match.transform.degrees, match.transform.scale, match.matches, match.rms)
+        row, zero = Position(night.name, 0, 0, True, 0, placement), Position(reference.name, 0, 0, True, 0)
+        night.motion = Motion.between(row, zero, resample=settings.align.resample, shape=shape)
+        night.residual, night.matches = match.rms, match.matches
+        good.append(night)
+    return good, refused
+
+
+def _lay(settings: Settings, nights: list[_Night]) -> tuple[int, int]:
+    """Lay the nights on one grid, and return where it begins in the reference night's."""
+    shapes = [_shape(night.frame) for night in nights]
+    shape, origin = footprint(shapes, [night.motion.whole for night in nights], settings.combine.footprint)
+    for night in nights:
+        frame = night.frame
+        shared = frame.shared_variance if frame.shared_variance is not None else np.zeros(frame.data.shape)
+        flags = frame.flags if frame.flags is not None else np.zeros(frame.data.shape, np.uint16)
+        planes = Planes(frame.data.astype("f8"), frame.variance.astype("f8"), shared.astype("f8"), flags)
+        night.planes = night.motion.apply(planes, shape, origin)
+    return origin
+
+
+def _measured(nights: list[_Night]) -> tuple[list[_Night], dict[str, str]]:
+    """Measure sky, noise and the brightness of the common stars; a night that has none of these is left out."""
+    refused = {}
+    good = []
+    for night in nights:
+        try:
+            night.sky, _ = estimate_sky(night.laid.data, night.laid.flags)
+            night.noise = estimate_noise(night.laid.variance, night.laid.flags)
+            if night is not nights[0]:
+                pair = (nights[0].laid, night.laid)
+                night.scale = float(star_scales([p.data for p in pair], [p.flags for p in pair])[1])
+            good.append(night)
+        except ValueError as error:
+            refused[night.name] = str(error)
+            if night is nights[0]:
+                raise FrameError(f"{night.name}: its stack has no sky that can be measured: {error}") from error
+    return good, refused
+
+
+def _combined(settings: Settings, nights: list[_Night]) -> Combined:
+    base = nights[0].sky
+    # Nights with the same masters at the same offset share their masters' noise; all others have their own.
+    keys = {
+        key: number for number, key in enumerate(dict.fromkeys((night.masters, night.motion.whole) for night in nights))
+    }
+    return combine_frames(
+        [_levelled(night, base) for night in nights],
+        [night.laid.variance * night.scale**2 for night in nights],
+        [night.laid.shared_variance * night.scale**2 for night in nights],
+        [night.laid.flags for night in nights],
+        offset_groups=[keys[night.masters, night.motion.whole] for night in nights],
+        sigmas=[night.noise * night.scale for night in nights],
+        method="weighted",
+        clip_sigma=settings.combine.clip_sigma,
+        weights=[night.weight for night in nights],
+        level=base,
+    )
+
+
+def _levelled(night: _Night, base: float) -> NDArray[np.float64]:
+    return np.asarray(night.laid.data * night.scale - (night.sky * night.scale - base))
+
+
+def _header(settings: Settings, nights: list[_Night], combined: Combined, origin: tuple[int, int]) -> fits.Header:
+    """Return the header of the reference night, with what is of that night alone replaced."""
+    first = nights[0].frame.header
+    header = first.copy()
+    for keyword in [keyword for keyword in header if keyword[:4] in ("IMCM", "SKYZ", "ARES", "ARSN", "SCAL")]:
+        header.remove(keyword, remove_all=True, ignore_missing=True)
+    for keyword in ("HISTORY", "AIRMASS", "AIRMSTRT", "AIRMEND", "NDCONF", "DATE-AVG", RECIPE):
+        header.remove(keyword, remove_all=True, ignore_missing=True)
+    if "CRPIX1" in first:
+        place_wcs(header, first, shift=(0, 0), origin=origin)
+    others = [night.frame.header for night in nights]
+    header["NCOMBINE"] = (len(nights), "nights combined")
+    header["TEXPTIME"] = (sum(float(one.get("TEXPTIME", 0.0)) for one in others), "exposure of all nights (s)")
+    for keyword, pick in (("DATE-BEG", min), ("DATE-END", max)):
+        known = [one[keyword] for one in others if keyword in one]
+        if known:
+            header[keyword] = pick(known)
+    header["COMBMETH"] = ("weighted", "one weight per night")
+    total = sum(night.weight for night in nights)
+    for number, night in enumerate(nights, start=1):
+        header[f"NIGHT{number:03d}"] = (night.name, "a night combined")
+        header[f"SCAL{number:04d}"] = (night.scale, "factor it was multiplied by")
+        header[f"WGHT{number:04d}"] = (night.weight / total, "its weight")
+        header[f"SKYZ{number:04d}"] = (night.sky * night.scale - nights[0].sky, "e- taken from its sky")
+        header[f"ARES{number:04d}"] = (night.residual, "px rms left between the stars")
+        header[f"ARSN{number:04d}"] = (night.matches, "stars that told it; 0: the reference night")
+    noises = [night.weight**2 * night.noise**2 * night.scale**2 for night in nights]
+    factors = [night.variance_factor for night in nights]
+    correlation = sum(f * v for f, v in zip(factors, noises, strict=True)) / (sum(noises) or 1.0)
+    header["CORRFACT"] = (correlation, "x sum of VAR: variance of a large area")
+    header["NREJ"] = (int(combined.rejected_by_frame.sum()), "values clipped")
+    resampled = correlation > 1.0
+    ratio = noise_ratio(
+        combined.data,
+        combined.variance * (correlation if resampled else 1.0),
+        combined.flags,
+        NOISE_BOX if resampled else 1,
+    )
+    header["NOISERAT"] = (ratio if math.isfinite(ratio) else None, "measured over predicted noise of the sky")
+    header["NDVERS"] = (__version__, "version of Nightdesk")
+    ways = sorted({night.motion.way for night in nights})
+    header.add_history(f"Deep: {len(nights)} nights on the grid of {nights[0].name}, {', '.join(ways)} shifts;")
+    header.add_history("Deep: scaled by common stars, sky matched, one weight per night.")
+    return header
+
+
+def _coverage(combined: Combined) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(combined.coverage, name="COVERAGE")
+    hdu.header["BUNIT"] = ("count", "nights used at each pixel")
+    return hdu
+
+
+def _provenance(nights: list[_Night]) -> fits.BinTableHDU:
+    paths = [f"{night.name}/{night.path.name}" for night in nights]
+    columns = [
+        fits.Column("ROLE", "5A", array=["stack"] * len(nights)),
+        fits.Column("FILE", f"{max(map(len, paths))}A", array=paths),
+        fits.Column("SHA256", "64A", array=[hash_file(night.path) for night in nights]),
+        fits.Column("WEIGHT", "D", array=[night.weight for night in nights]),
+    ]
+    return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+
+
+def _write_manifest(
+    layout: DeepLayout, recipe: str, nights: list[_Night], left_out: dict[str, str], exposure: float
+) -> None:
+    write_json(
+        layout.manifest,
+        {
+            "schema": SCHEMA,
+            "deep": "/".join(layout.parts),
+            "used": [night.name for night in nights],
+            "left_out": left_out,
+            "nights": [
+                {
+                    "night": night.name,
+                    "stack": night.path.relative_to(layout.settings.root).as_posix(),
+                    "sha256": hash_file(night.path),
+                    "scale": night.scale,
+                    "weight": night.weight,
+                    "residual": night.residual,
+                    "matches": night.matches,
+                }
+                for night in nights
+            ],
+            "exposure": exposure,
+            "stack": layout.stack.relative_to(layout.settings.root).as_posix(),
+            "recipe": recipe,
+            "code": __version__,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
