@@ -43,7 +43,8 @@ def parse_moment(day: str, clock: str | None = None) -> datetime:
     ValueError
         If the date cannot be read, or it has no time and no `clock` supplies one.
     """
-    head, _, tail = day.strip().partition("T" if "T" in day else " ")
+    day = _UNIVERSAL.sub("", day.strip())
+    head, _, tail = day.partition("T" if "T" in day else " ")
     midnight = datetime.combine(_calendar_date(head), time(0), tzinfo=UTC)
     if not (tail or clock):
         raise ValueError(f"{day!r} has no time of day")

@@ -1,0 +1,155 @@
+"""`config init` and `config explain` on raws of telescopes that nobody has described: fill in UNKNOWN, then reduce."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tomllib
+from datetime import date
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from nightdesk.cli import app
+from nightdesk.io.guess import guess_configuration
+from nightdesk.io.inventory import take_inventory
+from nightdesk.io.layout import Layout
+from nightdesk.manifest import read_manifest
+from nightdesk.settings import load_settings
+from nightdesk.steps import build_masters, reduce
+from tests.small_night import SmallNight
+
+SETS = Path(__file__).parents[2] / "shared" / "data"
+needs_sets = pytest.mark.skipif(not SETS.is_dir(), reason="the real frames are not at hand")
+
+
+def nightdesk(*words: object) -> Result:
+    result = CliRunner().invoke(app, [str(word) for word in words], env={"COLUMNS": "250", "NIGHTDESK_CONFIG": ""})
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def fill_in(text: str, values: dict[str, str]) -> str:
+    """Do what the file asks for: remove the # before UNKNOWN and write the value."""
+    lines = []
+    for line in text.splitlines():
+        gap = re.match(r"# UNKNOWN: (\w+) =", line)
+        lines.append(f"{gap[1]} = {values[gap[1]]}" if gap else line)
+    return "\n".join(lines) + "\n"
+
+
+@needs_sets
+@pytest.mark.parametrize(
+    ("folder", "pattern", "values", "frames"),
+    [
+        pytest.param(
+            "m92_kpno/raw",
+            "*.fits",
+            {"latitude": '"31:57:48"', "longitude": '"111:36:00 W"', "gain": "1.0", "read_noise": "80.0"},
+            [2, 2],
+            id="m92_kpno",
+        ),
+        pytest.param(
+            "oscaar_tres1", "tres1-0[025]*.fit", {"airmass": "1.2", "read_noise": "9.0"}, [2], id="oscaar_tres1"
+        ),
+        pytest.param(
+            "iraf_stargate",
+            "StarGate*000[56].fit",
+            {"airmass": "1.2", "gain": "1.0", "read_noise": "9.0"},
+            [2],
+            id="iraf_stargate",
+        ),
+    ],
+)
+def test_a_guessed_profile_reduces_real_frames(
+    tmp_path: Path, folder: str, pattern: str, values: dict[str, str], frames: list[int]
+) -> None:
+    raws = sorted((SETS / folder).glob(pattern))
+    config = tmp_path / "observatory.toml"
+    result = nightdesk("config", "init", *raws, "--output", config)
+    assert result.exit_code == 0, result.output
+    text = fill_in(config.read_text(), {"name": '"somewhere"', "extinction": "0.1", **values})
+    config.write_text(f'[data]\nroot = "{tmp_path}"\n\n{text}')
+    assert nightdesk("config", "check", config).exit_code == 0
+    for raw in raws:
+        (tmp_path / "raw").mkdir(exist_ok=True)
+        shutil.copy(raw, tmp_path / "raw" / raw.name)
+    settings = load_settings(config)
+    inventory = take_inventory(settings)
+    assert [facts.reason for facts in inventory.raws if facts.kind == "rejected"] == []
+    for night in {date.fromisoformat(facts.night) for facts in inventory.raws}:
+        build_masters.run(settings, night)
+    counted = []
+    for group, members in inventory.science.items():
+        reduce.run(settings, group)
+        manifest = read_manifest(settings, group)
+        assert manifest is not None
+        assert manifest["state"] == "done"
+        assert Layout(settings, group).stack.is_file()
+        counted.append(len(members))
+    assert sorted(counted) == frames
+
+
+@needs_sets
+def test_kinds_are_told_by_names_where_headers_are_mute() -> None:
+    text = guess_configuration(sorted((SETS / "odd_fits" / "truncated_asi178").glob("*.fit")))
+    assert "frame_type = { file = '^([A-Za-z]+)' }" in text
+    values = {"name": '""', "extinction": "0.1", "airmass": "1", "gain": "1.0", "read_noise": "3.0"}
+    assert tomllib.loads(fill_in(text, values))["masters"]["minimum_bias"] == 1
+
+
+def test_a_complete_header_leaves_little_to_fill_in(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    text = guess_configuration([night.raw(name) for name in night.names])
+    unknown = re.findall(r"UNKNOWN: (\w+)", text)
+    assert unknown == ["name", "the", "extinction"]
+    assert "gain = \"EGAIN\"   # '2.1', e-/ADU" in text
+
+
+def test_an_existing_configuration_is_not_overwritten(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    config = tmp_path / "observatory.toml"
+    config.write_text("mine")
+    result = nightdesk("config", "init", night.raw(night.names[0]), "-o", config)
+    assert result.exit_code == 2
+    assert config.read_text() == "mine"
+
+
+def test_what_is_no_frame_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "notes.fits"
+    path.write_text("nothing")
+    assert "None of these files is a FITS image" in nightdesk("config", "init", path).output
+    assert "it is not a FITS file" in nightdesk("config", "explain", path).output
+
+
+def test_explain_says_where_each_setting_stood(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    result = nightdesk("config", "explain", night.raw(night.names[0]))
+    assert result.exit_code == 0, result.output
+    assert "instrument pt5m, science" in result.output
+    rows = {}
+    for line in result.output.splitlines():
+        cells = [cell.strip() for cell in line.split("│")]
+        if len(cells) == 6:
+            rows[cells[1]] = cells[2:5]
+    assert rows["gain"] == ["EGAIN", "2.1", "e-/ADU"]
+    assert rows["filter"] == ["FILTER", "R", ""]
+    assert rows["temperature"][0] == "-"
+    assert rows["airmass in use"][:2] == ["header", "1.2000"]
+
+
+def test_explain_names_what_is_missing(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    path = night.write_raw(night.names[0], EGAIN=None, FILTER=None)
+    result = nightdesk("config", "explain", path)
+    assert result.exit_code == 1
+    assert "Missing: filter, gain." in result.output
+
+
+def test_a_frame_of_no_known_instrument_is_told(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    config = tmp_path / "other.toml"
+    config.write_text('[instruments.red]\nmatch = { INSTRUME = "red*" }\n')
+    result = nightdesk("config", "explain", night.raw(night.names[0]), "--config", config)
+    assert "no configured instrument matches its header (INSTRUME = 'pt5m')" in result.output
