@@ -188,13 +188,12 @@ def run(
     with locked(layout.folder / ".lock"):
         values = read_json(layout.manifest)
         if read_recipe(layout.stack) == recipe and isinstance(values, dict) and values.get("recipe") == recipe:
-            return _answer(layout, values["used"], values["exposure"], values["left_out"])
+            return _answer(layout, values["used"], values["exposure"], left_out | values["refused"])
         used, refused, header = _make(settings, layout, paths, recipe)
-        left_out |= refused
         draw_picture(layout.stack, layout.picture)
         exposure = float(header["TEXPTIME"])
-        _write_manifest(layout, recipe, used, left_out, exposure)
-    return _answer(layout, [night.name for night in used], exposure, left_out)
+        _write_manifest(layout, recipe, used, refused, exposure)
+    return _answer(layout, [night.name for night in used], exposure, left_out | refused)
 
 
 def _answer(layout: DeepLayout, used: list[str], exposure: float, left_out: dict[str, str]) -> dict[str, Any]:
@@ -390,7 +389,7 @@ def _provenance(nights: list[_Night]) -> fits.BinTableHDU:
 
 
 def _write_manifest(
-    layout: DeepLayout, recipe: str, nights: list[_Night], left_out: dict[str, str], exposure: float
+    layout: DeepLayout, recipe: str, nights: list[_Night], refused: dict[str, str], exposure: float
 ) -> None:
     write_json(
         layout.manifest,
@@ -398,7 +397,7 @@ def _write_manifest(
             "schema": SCHEMA,
             "deep": "/".join(layout.parts),
             "used": [night.name for night in nights],
-            "left_out": left_out,
+            "refused": refused,
             "nights": [
                 {
                     "night": night.name,
