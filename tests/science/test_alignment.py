@@ -119,3 +119,13 @@ def test_no_star_may_be_in_every_frame():
 def test_no_frames_cannot_be_aligned():
     with pytest.raises(ValueError, match="no frame"):
         align_frames([], SHAPE)
+
+
+def test_a_long_drift_is_followed_from_frame_to_frame():
+    """The last frame has no star of the first."""
+    sky = np.random.default_rng(12).uniform(0, 1, (120, 2)) * (3 * SHAPE[1], SHAPE[0])
+    moves = [Transform(dx=-0.45 * SHAPE[1] * number) for number in range(3)]
+    lists = [stars_at(seen(sky, move.inverse(), seed=number)) for number, move in enumerate(moves)]
+    alignment = align_frames(lists, SHAPE)
+    assert alignment.aligned == [0, 1, 2]
+    assert alignment.matches[2].transform.shift_at(0, 0)[0] == pytest.approx(0.9 * SHAPE[1], abs=0.1)

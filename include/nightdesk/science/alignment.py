@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
@@ -75,6 +75,8 @@ def align_frames(
     at least one of the two lists that are compared, so that hot pixels cannot match themselves. Only if
     that gives no match are whole lists compared, for a group that was not moved: then nearly all
     detections must agree, at less than 1.5 pixels, and those that persist must be as wide as the others.
+
+    A frame that does not lie on the reference frame may lie on another that does.
     """
     if not lists:
         raise ValueError("There is no frame to align.")
@@ -92,7 +94,32 @@ def align_frames(
         if 2 * len(best.aligned) > len(lists):
             break
     assert best is not None  # there is a frame, so there is a candidate
-    return best
+    return _chained(best, lists, moving, fixed, shape)
+
+
+def _chained(
+    found: Alignment,
+    lists: Sequence[Stars],
+    moving: Sequence[Stars],
+    fixed: Sequence[NDArray[np.bool_]],
+    shape: tuple[int, int],
+) -> Alignment:
+    """Lay refused frames on others that lie on the reference frame: a drift leaves few stars in the first and the last."""
+    matches = list(found.matches)
+    for number, refused in enumerate(found.matches):
+        if refused.accepted:
+            continue
+        for other in found.aligned:
+            if other == found.reference:
+                continue
+            link = _match(lists, moving, fixed, number, other, shape)
+            if link.accepted:
+                through = matches[other]
+                whole = through.transform.after(link.transform)
+                error = math.hypot(link.error, through.error)
+                matches[number] = replace(link, transform=whole, scale=whole.scale, error=error)
+                break
+    return replace(found, matches=tuple(matches))
 
 
 def _candidates(lists: Sequence[Stars], how: str) -> list[int]:
