@@ -275,8 +275,10 @@ def page(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> s
     lines = [
         "# Alignment by stars, measured",
         "",
-        f"`python tools/alignment_campaign.py --groups {arguments.groups} --negatives {arguments.negatives} "
-        f"--seed {arguments.seed} --write` ({seconds / 60:.0f} minutes on one core); any other seed will do.",
+        f"    python tools/alignment_campaign.py --groups {arguments.groups} --negatives {arguments.negatives} "
+        f"--seed {arguments.seed} --write",
+        "",
+        f"({seconds / 60:.0f} minutes on one core, shared with others; any other seed will do.)",
         "",
         *(__doc__ or "").split("\n\n")[2].strip().splitlines(),
         "",

@@ -104,7 +104,7 @@ def _chained(
     fixed: Sequence[NDArray[np.bool_]],
     shape: tuple[int, int],
 ) -> Alignment:
-    """Lay refused frames on others that lie on the reference frame: a drift leaves few stars in the first and the last."""
+    """Lay refused frames on others that do lie on the reference frame: after a drift first and last share no star."""
     matches = list(found.matches)
     for number, refused in enumerate(found.matches):
         if refused.accepted:
