@@ -78,7 +78,18 @@ def _request(work: Work) -> str:
 
 
 def told_by_locate(work: Work) -> str:
-    """Return why the positions could not be found from the stars, as sentences with a blank before; '' if not tried."""
+    """Return why the positions could not be found from the stars.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+
+    Returns
+    -------
+    str
+        Sentences with a blank before them; empty if it was not tried.
+    """
     location = work.location
     if location is None or work.settings.align.mode != "auto" or not location.refused:
         return ""

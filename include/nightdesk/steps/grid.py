@@ -156,6 +156,17 @@ def place_wcs(header: fits.Header, source: fits.Header, *, shift: tuple[float, f
     """Give an aligned frame the WCS of `source`, itself shifted by `shift` onto a grid that starts at `origin`.
 
     The reference frame has the shift (0, 0): its WCS is carried over unchanged where the grid is its own.
+
+    Parameters
+    ----------
+    header : Header
+        Of the aligned frame; changed in place.
+    source : Header
+        Of the frame whose WCS is carried over.
+    shift : tuple of float
+        How that frame is moved, in pixels ``(dx, dy)``.
+    origin : tuple of int
+        Pixel ``(x, y)`` of the reference frame that is the grid's first.
     """
     remove_wcs(header)
     for card in source.cards:
@@ -170,7 +181,13 @@ def place_wcs(header: fits.Header, source: fits.Header, *, shift: tuple[float, f
 
 
 def remove_wcs(header: fits.Header) -> None:
-    """Take the WCS out of a header."""
+    """Take the WCS out of a header.
+
+    Parameters
+    ----------
+    header : Header
+        Changed in place.
+    """
     for keyword in [keyword for keyword in header if _is_wcs(keyword)]:
         header.remove(keyword, remove_all=True, ignore_missing=True)
 

@@ -96,14 +96,33 @@ def _add_residuals(header: fits.Header, headers: Sequence[fits.Header]) -> None:
 
 
 def add_names(header: fits.Header, names: Sequence[str]) -> None:
-    """Write down which frames a stack is made of."""
+    """Write down which frames a stack is made of.
+
+    Parameters
+    ----------
+    header : Header
+        The stack's; changed in place.
+    names : sequence of str
+        The frames, in the order of combination.
+    """
     header["NCOMBINE"] = (len(names), "frames combined")
     for number, name in enumerate(names, start=1):
         header[_name_keyword(number)] = (name, "a frame combined")
 
 
 def read_names(header: fits.Header) -> list[str]:
-    """Return the frames that a stack is made of."""
+    """Return the frames that a stack is made of.
+
+    Parameters
+    ----------
+    header : Header
+        The stack's.
+
+    Returns
+    -------
+    list of str
+        Their names, in the order of combination.
+    """
     return [str(header[_name_keyword(number)]) for number in range(1, int(header.get("NCOMBINE", 0)) + 1)]
 
 
@@ -132,7 +151,22 @@ def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: S
 
 
 def exposures(work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> list[float]:
-    """Return each frame's exposure time in seconds, 0 where it is unknown."""
+    """Return each frame's exposure time in seconds, 0 where it is unknown.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    names : sequence of str
+        The frames.
+    headers : sequence of Header
+        Of their products.
+
+    Returns
+    -------
+    list of float
+        In the order of the names.
+    """
     sources = work.settings.instrument_of(work.group).keywords.exposure
     files = [work.raw_path(name).name for name in names]
     return [find_number(header, file, sources) or 0.0 for file, header in zip(files, headers, strict=True)]
