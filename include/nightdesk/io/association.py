@@ -65,19 +65,21 @@ def distance_words(days: int | None) -> str:
     return f"{abs(days)} day{'s' if abs(days) > 1 else ''} {'later' if days > 0 else 'earlier'}"
 
 
-def list_candidates(settings: Settings, wanted: Wanted, kind: str) -> Iterator[Candidate]:
+def list_candidates(settings: Settings, wanted: Wanted, kind: str, *, near: bool = False) -> Iterator[Candidate]:
     """Yield every master of a kind that there is for the instrument, in the order in which they would be taken.
 
-    The night's own first, then by distance (of two as near, the earlier), then those without a night.
+    The night's own first, then by distance (of two as near, the earlier), then those without a night. With `near` those
+    beyond the window are not looked for: of an archive's thousand nights few folders are opened.
     """
-    for path, night in sorted(_files(settings, wanted, kind), key=lambda item: _order(wanted, *item)):
+    for path, night in sorted(_files(settings, wanted, kind, near=near), key=lambda item: _order(wanted, *item)):
         days = None if night is None else (night - wanted.night).days
         yield Candidate(kind, path, days, tuple(_faults(settings, wanted, kind, path, days)))
 
 
 def choose_master(settings: Settings, wanted: Wanted, kind: str) -> Candidate | None:
     """Return the master to take, or None when none fits."""
-    return next((candidate for candidate in list_candidates(settings, wanted, kind) if candidate.fits), None)
+    candidates = list_candidates(settings, wanted, kind, near=True)
+    return next((candidate for candidate in candidates if candidate.fits), None)
 
 
 def explain_lack(settings: Settings, wanted: Wanted, kind: str) -> str:
@@ -174,9 +176,7 @@ def _optional(
     chosen = choose_master(settings, wanted, kind)
     if chosen:
         return chosen
-    window = getattr(settings.calibs.window, kind)
-    near = [one for one in list_candidates(settings, wanted, kind) if one.days is None or abs(one.days) <= window]
-    if near or needed:
+    if needed or any(True for _ in list_candidates(settings, wanted, kind, near=True)):
         raise _missing(settings, layout, wanted, kind, advice)
     return None
 
@@ -219,14 +219,16 @@ def _pattern(settings: Settings, wanted: Wanted, kind: str) -> str:
     return pattern.format(binning=wanted.binning, filter=wanted.filter_name)
 
 
-def _files(settings: Settings, wanted: Wanted, kind: str) -> Iterator[tuple[Path, date | None]]:
+def _files(settings: Settings, wanted: Wanted, kind: str, *, near: bool) -> Iterator[tuple[Path, date | None]]:
     """Yield the files that bear the kind's name; darks of other exposures or temperatures have more behind it."""
     name = _pattern(settings, wanted, kind)
     stem, dot, extension = name.partition(".")
     more = r"(_[A-Za-z0-9.+-]+)*" if kind == "dark" else ""
     known = re.compile(re.escape(stem) + more + re.escape(dot + extension), re.IGNORECASE)
-    place = _place(settings, wanted)
-    for folder, night in _folders(place):
+    window = getattr(settings.calibs.window, kind)
+    for folder, night in _folders(_place(settings, wanted)):
+        if near and night is not None and abs((night - wanted.night).days) > window:
+            continue
         for path in _listed(folder):
             if known.fullmatch(path.name) and path.is_file():
                 yield path, night

@@ -29,7 +29,25 @@ GAIN = "gain, e-/ADU"
 
 
 def flat_region(settings: Settings, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Return the part of a flat whose level is divided out; `SetupError` when it does not fit the detector."""
+    """Return the part of a flat whose level is divided out.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    shape : tuple of int
+        Shape ``(ny, nx)`` of the flat.
+
+    Returns
+    -------
+    tuple of slice, or None
+        Rows and columns; None for all of it.
+
+    Raises
+    ------
+    SetupError
+        If it does not fit the detector.
+    """
     text = settings.calibs.flat_region
     try:
         return parse_section(text, shape).slices if text else None
@@ -38,7 +56,18 @@ def flat_region(settings: Settings, shape: tuple[int, ...]) -> tuple[slice, slic
 
 
 def size_words(shape: tuple[int, ...]) -> str:
-    """Return a shape as a person says it: width x height."""
+    """Return a shape as a person says it.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape ``(ny, nx)``.
+
+    Returns
+    -------
+    str
+        Width x height.
+    """
     return " x ".join(str(axis) for axis in reversed(shape))
 
 
@@ -122,7 +151,29 @@ class Calibration:
 
 
 def dark_scale(work: Work, path: Path, dark: Master | None, exposure: float) -> float:
-    """Return by what a dark is multiplied: the ratio of exposure times, or 1 when the bias is still in it."""
+    """Return by what a dark is multiplied: the ratio of exposure times, or 1 when the bias is still in it.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    path : Path
+        The raw.
+    dark : Master or None
+        The master dark.
+    exposure : float
+        Of the raw, in seconds.
+
+    Returns
+    -------
+    float
+        The factor, 0 or more.
+
+    Raises
+    ------
+    SetupError
+        If the dark does not say its exposure time, or contains the bias and is of another one.
+    """
     if dark is None:
         return 1.0
     place = work.layout.relative(dark.path)

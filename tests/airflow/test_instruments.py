@@ -1,0 +1,93 @@
+"""Three cameras and their calibration frames under a real Airflow: a backfill of five nights, and a live night."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from nightdesk.group import Group
+from nightdesk.manifest import read_manifest
+from nightdesk.night import night_of
+from nightdesk.settings import load_settings
+from tests.airflow.desk import NIGHT_DAG, Airflow, Desk
+from tests.three_cameras import CAMERAS, NIGHTS, ThreeCameras
+from tools import observatory
+
+pytestmark = pytest.mark.slow
+
+PORT = 28085
+WATCH = "\n[watch]\nsettle_seconds = 3\nreadout_seconds = 1\nstalled_seconds = 12\nrescan_seconds = 5\n"
+FLAT_NIGHT = {night: NIGHTS[0] if night < NIGHTS[2] else NIGHTS[3] for night in NIGHTS}
+
+
+@pytest.fixture(scope="module")
+def cameras(tmp_path_factory: pytest.TempPathFactory) -> ThreeCameras:
+    made = ThreeCameras(tmp_path_factory.mktemp("cameras") / "data", frames=1).write()
+    config = made.root / "observatory.toml"
+    config.write_text(config.read_text() + WATCH)
+    return made
+
+
+@pytest.fixture(scope="module")
+def desk(cameras: ThreeCameras) -> Iterator[Desk]:
+    home, config = cameras.root.with_name("home"), cameras.root / "observatory.toml"
+    night = night_of(datetime.now(UTC), ZoneInfo("Atlantic/Canary"))
+    with observatory.start(home, data=cameras.root, config=config, port=PORT) as running:
+        airflow = Airflow(running.url, *observatory.login(home))
+        desk = Desk(
+            root=cameras.root,
+            skies=(),
+            night=night,
+            archived=NIGHTS,
+            airflow=airflow,
+            observatory=running,
+            config=config,
+            settle_seconds=load_settings(config).watch.settle_seconds,
+            nights_per_day=0,
+        )
+        try:
+            running.wait_until_ready(300)
+        except observatory.ObservatoryError as error:
+            raise AssertionError(f"{error}\n{desk.logs()}") from error
+        yield desk
+        airflow.close()
+
+
+def test_a_backfill_makes_masters_first_and_every_stack_has_the_right_ones(desk: Desk, cameras: ThreeCameras) -> None:
+    end = NIGHTS[-1] + timedelta(days=1)
+    desk.command("backfill", "create", "--dag-id", NIGHT_DAG, "--from-date", f"{NIGHTS[0]}", "--to-date", f"{end}")
+    runs = desk.wait_for_backfill(len(NIGHTS), seconds=900.0)
+    assert {run["state"] for run in runs} == {"success"}
+    settings = cameras.settings
+    for night in NIGHTS:
+        report = json.loads((cameras.root / "processed" / "reports" / f"{night}.json").read_text())
+        told = {entry["group"].split("/")[1]: entry for entry in report["groups"]}
+        for camera in CAMERAS:
+            manifest = read_manifest(settings, Group(night, "M67", "R", camera))
+            assert manifest is not None
+            assert manifest["state"] == "done", manifest["reason"]
+            flat = f"calibs/{camera}/{FLAT_NIGHT[night]}/Rflatnorm1x1.fits"
+            masters = {one["role"]: one["path"] for one in manifest["inputs"]}
+            assert masters["master flat"] == flat
+            assert told[camera]["masters"]["flat"].startswith(flat)
+            assert told[camera]["out_of_date"] == []
+
+
+def test_the_watcher_has_masters_made_of_a_live_nights_frames(desk: Desk, cameras: ThreeCameras) -> None:
+    for number in range(5):
+        cameras.write_frame("fz", desk.night, "bias", number, 0.0)
+    run_id = f"{desk.night}__masters"
+
+    def over() -> bool:
+        run = desk.airflow.run("build_masters", run_id)
+        return run is not None and run["state"] == "success"
+
+    desk.wait(f"end of {run_id}", over)
+    assert (cameras.root / "calibs" / "fz" / f"{desk.night}" / "bias1x1.fits").is_file()
+    ledger: Path = cameras.root / "calibs" / f"{desk.night}" / "masters.json"
+    assert json.loads(ledger.read_text())["state"] == "done"
