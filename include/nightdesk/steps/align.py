@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from astropy.io import fits
 
 from nightdesk.errors import FrameError
-from nightdesk.io.frame import RECIPE, Frame, read_frame, write_frame
+from nightdesk.io.frame import RECIPE, Frame, write_frame
 from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
@@ -16,10 +15,12 @@ from nightdesk.science.planes import Planes
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.grid import Grid, place_wcs, remove_wcs
 from nightdesk.steps.recipe import Work
-from nightdesk.steps.residual import measure_residual
+from nightdesk.steps.residual import Residual, measure_residual
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from astropy.io import fits
 
     from nightdesk.group import Group
     from nightdesk.settings import Settings
@@ -59,7 +60,7 @@ def _align(work: Work, grid: Grid, name: str) -> None:
     if name not in grid.shifts:
         raise FrameError(f"{name}: {_why_no_row(work, name)}")
     if not work.is_current(SHIFTED, name):
-        frame = read_frame(work.require(EXTINCTION, name))
+        frame = work.frame(EXTINCTION, name)
         aligned = _rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
         aligned.header[RECIPE] = work.recipe(SHIFTED, name)
         write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
@@ -84,10 +85,35 @@ def _rolled(grid: Grid, name: str, frame: Frame) -> Frame:
 
 
 def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
-    motion = grid.motions[name]
-    moved = motion.apply(_planes_of(frame), (grid.shape[0], grid.shape[1]), grid.origin)
+    moved = grid.motions[name].apply(_planes_of(frame), (grid.shape[0], grid.shape[1]), grid.origin)
     residual = measure_residual(work, grid, name, moved)
-    header = frame.header.copy()
+    header = describe_shift(work, grid, name, frame.header, residual)
+    return Frame(moved.data, moved.variance, moved.shared_variance, moved.flags, header)
+
+
+def describe_shift(work: Work, grid: Grid, name: str, before: fits.Header, residual: Residual) -> fits.Header:
+    """Return the header of an aligned frame.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    grid : Grid
+        Its grid.
+    name : str
+        The frame.
+    before : Header
+        Of the frame above the atmosphere.
+    residual : Residual
+        What its stars said after the shift.
+
+    Returns
+    -------
+    Header
+        Without the recipe.
+    """
+    motion = grid.motions[name]
+    header = before.copy()
     _set_wcs(work, grid, header)
     dx, dy = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)
     header["XSHIFT"] = (dx, "pixels the frame was moved to the right")
@@ -105,7 +131,7 @@ def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
         header["ARESID"] = (residual.pixels, "px left to the reference frame's stars")
         header["ARESN"] = (residual.matches, "stars that told it; 0: the reference frame")
     header.add_history(f"Align: {motion.words}.")
-    return Frame(moved.data, moved.variance, moved.shared_variance, moved.flags, header)
+    return header
 
 
 def _set_wcs(work: Work, grid: Grid, header: fits.Header) -> None:
@@ -113,7 +139,7 @@ def _set_wcs(work: Work, grid: Grid, header: fits.Header) -> None:
     name = grid.wcs_name
     if name is None:
         return
-    source = fits.getheader(work.layout.product(EXTINCTION, name))
+    source = work.header(EXTINCTION, name)
     motion = grid.motions[name]
     if "CRPIX1" in source and motion.only_moves:
         shift = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)

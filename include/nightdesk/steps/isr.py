@@ -64,22 +64,60 @@ def _reduce(work: Work, calibration: Calibration, name: str) -> None:
     if not work.is_current(POST_ISR, name):
         for later in (EXTINCTION, SHIFTED):
             work.layout.product(later, name).unlink(missing_ok=True)
-        _require_member(work, path, state)
+        require_member(work, path, state)
         raw = read_raw_image(work.settings, path, work.settings.instrument_of(work.group))
-        _refuse_mosaic(path, raw.header)
-        _check_shape(work, path, raw.pixels)
-        airmass = find_airmass(work.settings, work.settings.instrument_of(work.group), raw.header, path.name)
+        airmass = require_sound(work, raw)
         reduce = _notebook_frame if work.notebook else _standard_frame
         frame = reduce(work, calibration, raw)
-        _tell_airmass(frame.header, airmass)
+        tell_airmass(frame.header, airmass)
         frame.header[RECIPE] = work.recipe(POST_ISR, name)
         write_frame(work.layout.product(POST_ISR, name), frame, depth=work.settings.depth)
     forget_loss(work.layout, name)
     renew_raw(work.layout, state)
 
 
-def _require_member(work: Work, path: Path, state: FileState) -> None:
-    """Refuse a raw that is cut short, or that is no longer of this group since it was mended."""
+def require_sound(work: Work, raw: RawImage) -> Airmass:
+    """Refuse a raw that is a colour mosaic, of another shape or without an airmass.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    raw : RawImage
+        The raw; of its pixels the shape alone counts.
+
+    Returns
+    -------
+    Airmass
+        Of the exposure.
+
+    Raises
+    ------
+    FrameError
+        Saying what is wrong and what to do.
+    """
+    _refuse_mosaic(raw.path, raw.header)
+    _check_shape(work, raw.path, raw.pixels)
+    return find_airmass(work.settings, work.settings.instrument_of(work.group), raw.header, raw.path.name)
+
+
+def require_member(work: Work, path: Path, state: FileState) -> None:
+    """Refuse a raw that is cut short, or that is no longer of this group since it was mended.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    path : Path
+        The raw.
+    state : FileState
+        As it is now.
+
+    Raises
+    ------
+    FrameError
+        Saying what is wrong and what to do.
+    """
     facts = read_facts(work.settings, path, size=state.size, mtime_ns=state.mtime_ns)
     if facts.kind == "rejected":
         raise FrameError(f"{path.name}: {facts.reason}.")
@@ -121,7 +159,16 @@ def _check_shape(work: Work, path: Path, pixels: NDArray[Any]) -> None:
         )
 
 
-def _tell_airmass(header: fits.Header, airmass: Airmass) -> None:
+def tell_airmass(header: fits.Header, airmass: Airmass) -> None:
+    """Say in a product's header which airmass was used.
+
+    Parameters
+    ----------
+    header : Header
+        Of the product.
+    airmass : Airmass
+        Of the exposure.
+    """
     given = airmass.source == "configuration"
     header["AIRMASS"] = (airmass.value, "airmass given by configuration" if given else "effective airmass")
     header["AIRMSRC"] = (airmass.source, "where the airmass comes from")
@@ -131,18 +178,77 @@ def _tell_airmass(header: fits.Header, airmass: Airmass) -> None:
 
 
 def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
-    keywords = work.settings.instrument_of(work.group).keywords
     masters = calibration.masters(raw.pixels.shape)
-    gain = raw.gain if raw.joined else None
-    if gain is None:
-        gain, _ = require_number(raw.header, raw.path.name, keywords.gain, what=GAIN, setting="gain", above=0)
+    gain, product = describe_notebook(work, raw)
     data, variance = notebook.calibrate(raw.pixels, masters["bias"].data, masters["flat"].data, gain)
-    product = inherit_header(raw.header)
-    raw.describe(product)
     return Frame(data, variance, None, None, product)
 
 
+def describe_notebook(work: Work, raw: RawImage) -> tuple[float, fits.Header]:
+    """Return a raw's gain and its product's header, as the notebook profile has them.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    raw : RawImage
+        The raw.
+
+    Returns
+    -------
+    gain : float
+        In e-/ADU.
+    header : Header
+        Without the recipe.
+
+    Raises
+    ------
+    FrameError
+        If its header has no gain.
+    """
+    keywords = work.settings.instrument_of(work.group).keywords
+    gain = raw.gain if raw.joined else None
+    if gain is None:
+        gain, _ = require_number(raw.header, raw.path.name, keywords.gain, what=GAIN, setting="gain", above=0)
+    product = inherit_header(raw.header)
+    raw.describe(product)
+    return gain, product
+
+
 def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
+    arguments, product = describe_standard(work, calibration, raw)
+    planes = remove_signature(raw.pixels, **arguments)
+    if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
+        planes = _without_cosmic_rays(planes, float(np.sqrt(np.mean(np.square(arguments["read_noise"])))))
+    return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
+
+
+def describe_standard(work: Work, calibration: Calibration, raw: RawImage) -> tuple[dict[str, Any], fits.Header]:
+    """Return what `remove_signature` takes for a raw, and the product's header; no pixel is looked at.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    calibration : Calibration
+        Its masters.
+    raw : RawImage
+        The raw; of its pixels the shape alone counts.
+
+    Returns
+    -------
+    arguments : dict
+        Keyword arguments.
+    header : Header
+        Without the recipe.
+
+    Raises
+    ------
+    FrameError
+        If its header lacks a figure.
+    SetupError
+        If a master does not fit.
+    """
     keywords = work.settings.instrument_of(work.group).keywords
     path, header, shape = raw.path, raw.header, raw.pixels.shape
     gain, noise, noise_source = calibration.amplifier(raw)
@@ -153,36 +259,33 @@ def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Fram
     bias, dark = masters.get("bias"), masters.get("dark")
     flat, flat_variance = calibration.flat(shape)
     contains_bias = dark is not None and dark.contains_bias
-    planes = remove_signature(
-        raw.pixels,
-        gain=gain,
-        read_noise=noise,
-        bias=bias.data if bias else _no_bias(work, shape, contains_bias=contains_bias),
-        bias_variance=bias.variance if bias else None,
-        dark=dark.data if dark else None,
-        dark_variance=dark.variance if dark else None,
-        dark_contains_bias=contains_bias,
-        dark_scale=dark_scale(work, path, dark, exposure),
-        flat=flat,
-        flat_variance=flat_variance,
-        saturation=raw.saturation,
-        bad_pixels=calibration.bad_pixels(shape),
-        flat_limit=work.settings.calibs.flat_limit,
-    )
-    typical = float(np.sqrt(np.mean(np.square(noise))))
-    if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
-        planes = _without_cosmic_rays(planes, typical)
+    arguments = {
+        "gain": gain,
+        "read_noise": noise,
+        "bias": bias.data if bias else _no_bias(work, shape, contains_bias=contains_bias),
+        "bias_variance": bias.variance if bias else None,
+        "dark": dark.data if dark else None,
+        "dark_variance": dark.variance if dark else None,
+        "dark_contains_bias": contains_bias,
+        "dark_scale": dark_scale(work, path, dark, exposure),
+        "flat": flat,
+        "flat_variance": flat_variance,
+        "saturation": raw.saturation,
+        "bad_pixels": calibration.bad_pixels(shape),
+        "flat_limit": work.settings.calibs.flat_limit,
+    }
     product = inherit_header(header)
     raw.describe(product)
+    typical = float(np.sqrt(np.mean(np.square(noise))))
     _describe(product, work, masters, gain=gain, noise=typical, noise_source=noise_source)
-    return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
+    return arguments, product
 
 
 def _no_bias(work: Work, shape: tuple[int, ...], *, contains_bias: bool) -> NDArray[Any] | None:
     """Return a bias of zero where the configuration says that none is subtracted."""
     if contains_bias or work.settings.instrument_of(work.group).bias == "required":
         return None
-    return np.zeros(shape)
+    return np.broadcast_to(np.zeros(1), shape)
 
 
 def _without_cosmic_rays(planes: Planes, noise: float) -> Planes:

@@ -11,13 +11,12 @@ import numpy as np
 from nightdesk import __version__
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.atomic import locked
-from nightdesk.io.frame import read_frame
 from nightdesk.io.layout import EXTINCTION
 from nightdesk.io.sidecar import Placement, write_own_sidecar
 from nightdesk.io.wcs import transform_by_wcs
 from nightdesk.location import Location, write_location
 from nightdesk.science.alignment import Alignment, align_frames, choose_star
-from nightdesk.science.star import Stars, find_stars
+from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform
 from nightdesk.settings import digest
 from nightdesk.steps.recipe import Work
@@ -51,7 +50,23 @@ def run(settings: Settings, group: Group) -> str:
     StaleProduct
         If `list_frames` has not run.
     """
-    work = Work.open(settings, group)
+    return locate(Work.open(settings, group))
+
+
+def locate(work: Work) -> str:
+    """Do the same for a group that is open.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+
+    Returns
+    -------
+    str
+        A sentence for the log.
+    """
+    settings = work.settings
     if work.notebook:
         return "The notebook profile takes positions from a person's sidecar alone."
     if not work.needs_positions:
@@ -130,8 +145,7 @@ def _locate(work: Work) -> str:
 
 
 def _look(work: Work, name: str) -> _Seen:
-    frame = read_frame(work.require(EXTINCTION, name))
-    return _Seen(name, frame.header, find_stars(frame.data, frame.flags))
+    return _Seen(name, work.header(EXTINCTION, name), work.stars(name))
 
 
 def _figures(one: _Seen) -> dict[str, Any]:

@@ -77,7 +77,37 @@ def read_raw_image(settings: Settings, path: Path, instrument: Instrument) -> Ra
     FrameError
         If it cannot be read, or a section is missing or does not fit it.
     """
-    pixels, header = read_raw(path, instrument)
+    return raw_image(settings, path, *read_raw(path, instrument), instrument)
+
+
+def raw_image(
+    settings: Settings, path: Path, pixels: NDArray[Any], header: fits.Header, instrument: Instrument
+) -> RawImage:
+    """Do the same with pixels and header that are read already.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings, with repairs.
+    path : Path
+        The raw.
+    pixels : ndarray, shape (ny, nx)
+        In ADU.
+    header : Header
+        Of the image; repaired in place.
+    instrument : Instrument
+        Its instrument's profile.
+
+    Returns
+    -------
+    RawImage
+        As `read_raw_image` returns it.
+
+    Raises
+    ------
+    FrameError
+        If a section is missing or does not fit it.
+    """
     repairs = find_raw_repairs(settings, path, header, instrument)
     unrepaired = header.copy() if repairs else None
     apply_repairs(header, repairs)

@@ -10,10 +10,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from astropy.io import fits
+
 from nightdesk import __version__
 from nightdesk.errors import FrameError, StaleProduct
 from nightdesk.io.association import Masters, find_masters, hash_masters
-from nightdesk.io.frame import read_recipe
+from nightdesk.io.frame import Frame, read_frame, read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.repair import possible_repairs
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nightdesk.group import Group
+    from nightdesk.science.star import Stars
     from nightdesk.settings import Repair, Settings
 
 __all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
@@ -48,6 +51,7 @@ class Work:
     _sidecar: Path | None = None
     _location: Location | None = None
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
+    _stars: dict[str, Stars] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: Settings, group: Group) -> Work:
@@ -241,3 +245,20 @@ class Work:
                 "they are now. If trying again does not help, clear the whole run."
             )
         return path
+
+    def frame(self, step: str, name: str) -> Frame:
+        """Return an earlier step's product; `StaleProduct` when it is missing or not current."""
+        return read_frame(self.require(step, name))
+
+    def header(self, step: str, name: str) -> fits.Header:
+        """Return the header of an earlier step's product."""
+        return fits.getheader(self.layout.product(step, name))
+
+    def stars(self, name: str) -> Stars:
+        """Return the stars of a frame above the atmosphere; found once."""
+        if name not in self._stars:
+            from nightdesk.science.star import find_stars
+
+            frame = self.frame(EXTINCTION, name)
+            self._stars[name] = find_stars(frame.data, frame.flags)
+        return self._stars[name]

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
-from nightdesk.io.frame import read_frame
-from nightdesk.io.layout import EXTINCTION
 from nightdesk.science.match import match_stars
 from nightdesk.science.star import find_stars
 
@@ -59,8 +57,7 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
         return Residual(None, 0)
     if name == grid.wcs_name:
         return Residual(0.0, 0)
-    reference = read_frame(work.require(EXTINCTION, grid.wcs_name))
-    there = grid.moved_stars(grid.wcs_name, find_stars(reference.data, reference.flags))
+    there = grid.moved_stars(grid.wcs_name, work.stars(grid.wcs_name))
     stars = find_stars(aligned.data, aligned.flags)
     match = match_stars(stars, there, aligned.shape)
     if not match.accepted:

@@ -1,0 +1,94 @@
+"""Rows of a raw, read when they are wanted: no copy of the whole frame, no file kept open."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from astropy.io import fits
+
+from nightdesk.errors import FrameError
+from nightdesk.io.header import mend_cards
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from nightdesk.instrument import Instrument
+
+_STORED = {8: "u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
+
+
+@dataclass(frozen=True)
+class RawRows:
+    """The image of an uncompressed raw: where its rows stand in the file, and what the stored numbers mean."""
+
+    path: Path
+    start: int
+    shape: tuple[int, int]
+    stored: np.dtype[Any]
+    scale: float
+    zero: float
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it holds 16-bit counts, as most cameras write them: stored numbers plus a constant."""
+        return self.stored == np.dtype(">i2") and self.scale == 1.0
+
+    def stored_rows(self, first: int, last: int) -> NDArray[Any]:
+        """Return rows as they are stored."""
+        nx = self.shape[1]
+        wanted = (last - first) * nx * self.stored.itemsize
+        handle = os.open(self.path, os.O_RDONLY)
+        try:
+            content = os.pread(handle, wanted, self.start + first * nx * self.stored.itemsize)
+        finally:
+            os.close(handle)
+        if len(content) != wanted:
+            raise FrameError(f"{self.path.name}: it was cut short while it was read. Copy it again.")
+        return np.frombuffer(content, self.stored).reshape(last - first, nx)
+
+    def rows(self, first: int, last: int) -> NDArray[np.float64]:
+        """Return rows in ADU."""
+        pixels = self.stored_rows(first, last).astype(np.float64)
+        if self.scale != 1.0:
+            pixels *= self.scale
+        if self.zero:
+            pixels += self.zero
+        return pixels
+
+
+def open_rows(path: Path, instrument: Instrument) -> tuple[RawRows, fits.Header] | None:
+    """Find the rows of a raw whose first HDU is its image, plain and alone; None for any other, to be read whole.
+
+    Only the header is read. It is that of `read_raw`.
+    """
+    if instrument.extension is not None or not path.name.lower().endswith((".fits", ".fit", ".fts")):
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with path.open("rb") as stream:
+                header = fits.Header.fromfile(stream)
+                start = stream.tell()
+                rest = stream.seek(0, os.SEEK_END) - start
+        depth, axes = header.get("BITPIX"), header.get("NAXIS")
+        shape = (header.get("NAXIS2"), header.get("NAXIS1"))
+        scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))
+    except (OSError, EOFError, TypeError, ValueError, fits.VerifyError):
+        return None  # read_raw says what is wrong
+    if axes != 2 or depth not in _STORED or not all(isinstance(n, int) and n > 0 for n in shape):
+        return None
+    stored = np.dtype(_STORED[depth])
+    size = shape[0] * shape[1] * stored.itemsize
+    others = rest - -(-size // 2880) * 2880 >= 2880  # another HDU follows: which one counts is for read_raw to say
+    if rest < size or others or header.get("GROUPS") is True or "BLANK" in header:
+        return None
+    if shape[0] * shape[1] > instrument.max_pixels:
+        return None
+    mend_cards(header)
+    return RawRows(path, start, (shape[0], shape[1]), stored, scale, zero), header
