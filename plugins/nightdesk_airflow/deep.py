@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from airflow.sdk import get_current_context
+from airflow.sdk import Asset, get_current_context
 
 from nightdesk_airflow.task import nightdesk_errors
 
@@ -44,7 +44,7 @@ def _named(params: Any) -> dict[str, Any]:
 
 def _announced(events: Any) -> set[tuple[str, ...]]:
     """Return the parts of the assets (target and filter, an instrument before them) that started this run."""
-    return {tuple(str(asset.name).split("/")) for asset in events}
+    return {tuple(asset.name.split("/")) for asset in events if isinstance(asset, Asset)}  # not by the alias
 
 
 def deepen(target: str, filter_name: str, instrument: str | None, nights: list[str] | None) -> dict[str, Any]:
