@@ -172,7 +172,7 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
 EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, double gain, double noise_squared,
                                        const double *pedestal, const double *pedestal_variance, const double *thermal,
                                        const double *sensitivity, const double *sensitivity_variance,
-                                       const uint16_t *known, double saturation, double factor, double square,
+                                       const uint16_t *known, double saturation, double factor, double square, int single,
                                        double *data, double *variance, double *shared, uint16_t *flags)
 {
     for (ptrdiff_t x = 0; x < size; x++) {
@@ -185,9 +185,19 @@ EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, dou
         const double ratio = signal / squared;
         double common = pedestal_variance[x] / squared + ratio * ratio * sensitivity_variance[x];
         common = present ? common : 0.0;
-        data[x] = signal / light * factor;
-        variance[x] = ((present ? independent : 0.0) + common) * square;
-        shared[x] = common * square;
+        double value = signal / light, whole = (present ? independent : 0.0) + common;
+        if (single) { /* what a float32 product between the two corrections would have kept */
+            value = (double)(float)((double)(float)value * factor);
+            whole = (double)(float)((double)(float)whole * square);
+            common = (double)(float)((double)(float)common * square);
+        } else {
+            value *= factor;
+            whole *= square;
+            common *= square;
+        }
+        data[x] = value;
+        variance[x] = whole;
+        shared[x] = common;
         flags[x] = (uint16_t)(known[x] | (counts[x] >= saturation ? 4 : 0));
     }
 }

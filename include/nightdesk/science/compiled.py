@@ -213,7 +213,8 @@ def calibrate(
     gain: float,
     read_noise: float,
     saturation: float | None,
-    factor: float,
+    factor: float = 1.0,
+    single: bool = False,
     out: Sequence[NDArray[Any]],
 ) -> None:
     """Do what `remove_signature` and `correct_extinction` do, with prepared masters.
@@ -230,6 +231,8 @@ def calibrate(
         In ADU.
     factor : float
         The correction for extinction.
+    single : bool
+        Round to float32 after each correction, as products on disk do.
     out : sequence of ndarray, shape (rows, nx)
         Contiguous; filled with data, variance, shared variance and flags.
     """
@@ -241,5 +244,6 @@ def calibrate(
         *map(_real, (gain, read_noise * read_noise)),
         *map(_at, masters),
         *map(_real, (np.inf if saturation is None else saturation, factor, factor**2)),
+        ctypes.c_int(single),
         *map(_at, out),
     )

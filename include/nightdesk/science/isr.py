@@ -1,8 +1,11 @@
 """Instrument signature removal: bias, dark and flat, with the variance and the flags they leave."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nightdesk.science import compiled
 from nightdesk.science.flag import BAD_PIXEL, NO_DATA, SATURATED, UNILLUMINATED
 from nightdesk.science.planes import Planes
 
@@ -108,29 +111,154 @@ def remove_signature(
             "use a dark of the same exposure time, or one without bias."
         )
     counts = _image(raw, "raw")
-    shape = counts.shape
-    flags = np.zeros(shape, dtype=np.uint16)
-    flags[~np.isfinite(counts)] |= NO_DATA
+    masters = prepare_masters(
+        (counts.shape[0], counts.shape[1]),
+        gain=gain,
+        bias=bias,
+        bias_variance=bias_variance,
+        dark=dark,
+        dark_variance=dark_variance,
+        dark_contains_bias=dark_contains_bias,
+        dark_scale=dark_scale,
+        flat=flat,
+        flat_variance=flat_variance,
+        bad_pixels=bad_pixels,
+        flat_limit=flat_limit,
+    )
+    return apply_masters(counts, masters, gain=gain, read_noise=read_noise, saturation=saturation)
 
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """Hold what the masters do to every frame of one gain and one dark scale.
+
+    Attributes
+    ----------
+    pedestal : ndarray, shape (ny, nx)
+        What to subtract, in ADU.
+    pedestal_variance : ndarray, shape (ny, nx)
+        Its variance, in electrons squared.
+    thermal : ndarray, shape (ny, nx)
+        Thermal electrons in the raw.
+    sensitivity : ndarray, shape (ny, nx)
+        The flat; 1 where it is useless, which is flagged.
+    sensitivity_variance : ndarray, shape (ny, nx)
+        Its variance.
+    flags : ndarray of uint16, shape (ny, nx)
+        Of the detector and the masters.
+    """
+
+    pedestal: Image
+    pedestal_variance: Image
+    thermal: Image
+    sensitivity: Image
+    sensitivity_variance: Image
+    flags: NDArray[np.uint16]
+
+    def rows(self, first: int, last: int) -> tuple[NDArray[np.generic], ...]:
+        """Return some rows of all planes."""
+        planes = (self.pedestal, self.pedestal_variance, self.thermal, self.sensitivity, self.sensitivity_variance)
+        return (*(plane[first:last] for plane in planes), self.flags[first:last])
+
+
+def prepare_masters(
+    shape: tuple[int, int],
+    *,
+    gain: float,
+    bias: ArrayLike | None = None,
+    bias_variance: ArrayLike | None = None,
+    dark: ArrayLike | None = None,
+    dark_variance: ArrayLike | None = None,
+    dark_contains_bias: bool = False,
+    dark_scale: float = 1.0,
+    flat: ArrayLike | None = None,
+    flat_variance: ArrayLike | None = None,
+    bad_pixels: ArrayLike | None = None,
+    flat_limit: float = 0.2,
+) -> Prepared:
+    """Do the part of :func:`remove_signature` that is the same for frames of one gain and one dark scale.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Shape (ny, nx) of the planes.
+    gain : float
+        Electrons per ADU (EGAIN).
+    bias, bias_variance, dark, dark_variance : array_like, optional
+        As there.
+    dark_contains_bias : bool
+        As there.
+    dark_scale : float
+        As there.
+    flat, flat_variance, bad_pixels : array_like, optional
+        As there.
+    flat_limit : float
+        As there.
+
+    Returns
+    -------
+    Prepared
+        Planes for :func:`apply_masters`.
+    """
+    flags = np.zeros(shape, dtype=np.uint16)
     pedestal, pedestal_variance, thermal = _offsets(
         shape, gain, bias, bias_variance, dark, dark_variance, dark_contains_bias, dark_scale
     )
     flags[~np.isfinite(pedestal)] |= NO_DATA | BAD_PIXEL
-    if saturation is not None:
-        flags[counts >= np.asarray(saturation, dtype=np.float64)] |= SATURATED
     if bad_pixels is not None:
         flags[_plane(bad_pixels, "bad-pixel mask", shape) != 0] |= BAD_PIXEL
-
-    present = (flags & NO_DATA) == 0
-    signal = np.where(present, counts, 0.0) - np.where(present, pedestal, 0.0)
-    signal *= gain
     sensitivity, sensitivity_variance = _sensitivity(flat, flat_variance, flat_limit, shape, flags)
+    return Prepared(pedestal, pedestal_variance, thermal, sensitivity, sensitivity_variance, flags)
 
-    shot = np.maximum(signal + thermal, 0.0)
-    independent = (shot + np.square(np.asarray(read_noise, dtype=np.float64))) / sensitivity**2
-    shared = pedestal_variance / sensitivity**2 + (signal / sensitivity**2) ** 2 * sensitivity_variance
+
+def apply_masters(
+    counts: Image, masters: Prepared, *, gain: float, read_noise: ArrayLike, saturation: ArrayLike | None = None
+) -> Planes:
+    """Do the rest of :func:`remove_signature` for one frame.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (ny, nx)
+        The exposure, in ADU.
+    masters : Prepared
+        The masters.
+    gain : float
+        Electrons per ADU, that of `masters`.
+    read_noise : float or array_like, shape (ny, nx)
+        In electrons.
+    saturation : float or array_like, shape (ny, nx), optional
+        In ADU.
+
+    Returns
+    -------
+    Planes
+        Signal, variances and flags.
+    """
+    flags = masters.flags.copy()
+    single_figures = np.ndim(read_noise) == 0 and (saturation is None or np.ndim(saturation) == 0)
+    if compiled.available() and single_figures and np.isfinite(counts).all():
+        data, variance, shared = (np.empty(counts.shape) for _ in range(3))
+        compiled.calibrate(
+            np.ascontiguousarray(counts),
+            masters.rows(0, len(counts)),
+            gain=gain,
+            read_noise=float(np.asarray(read_noise)),
+            saturation=None if saturation is None else float(np.asarray(saturation)),
+            out=(data, variance, shared, flags),
+        )
+        return Planes(data, variance, shared, flags)
+    flags[~np.isfinite(counts)] |= NO_DATA
+    if saturation is not None:
+        flags[counts >= np.asarray(saturation, dtype=np.float64)] |= SATURATED
+    present = (flags & NO_DATA) == 0
+    signal = np.where(present, counts, 0.0) - np.where(present, masters.pedestal, 0.0)
+    signal *= gain
+    shot = np.maximum(signal + masters.thermal, 0.0)
+    squared = masters.sensitivity**2
+    independent = (shot + np.square(np.asarray(read_noise, dtype=np.float64))) / squared
+    shared = masters.pedestal_variance / squared + (signal / squared) ** 2 * masters.sensitivity_variance
     shared = np.where(present, shared, 0.0)
-    return Planes(signal / sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
+    return Planes(signal / masters.sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
 
 
 def _offsets(

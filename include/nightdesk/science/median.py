@@ -25,7 +25,7 @@ _EVEN_EXPONENTS: Final = {2: 2.0, 4: -0.165, 6: -0.565, 8: -0.707, 10: -0.780, 1
 
 
 def middle_values(
-    values: NDArray[np.float64], used: NDArray[np.bool_]
+    values: NDArray[np.float64], used: NDArray[np.bool_] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the two middle values of each pixel among those in use; their mean is the median.
 
@@ -33,8 +33,8 @@ def middle_values(
     ----------
     values : ndarray, shape (n, ...)
         One value per frame, finite where `used`.
-    used : ndarray of bool, shape (n, ...)
-        Which values count.
+    used : ndarray of bool, shape (n, ...), or None
+        Which values count; None for all.
 
     Returns
     -------
@@ -48,8 +48,8 @@ def middle_values(
     (array([2.]), array([2.]))
     """
     if compiled.available():
-        return compiled.middle_values(values, None if used.all() else used)
-    if used.all():
+        return compiled.middle_values(values, None if used is None or used.all() else used)
+    if used is None or used.all():
         return middle_of_all(values)
     count = np.count_nonzero(used, axis=0)
     ordered = np.sort(np.moveaxis(np.where(used, values, np.inf), 0, -1), axis=-1)

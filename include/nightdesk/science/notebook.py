@@ -10,6 +10,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from nightdesk.science.median import middle_values
+
 Image = NDArray[np.float64]
 
 
@@ -128,6 +130,35 @@ def combine(images: Sequence[ArrayLike], variances: Sequence[ArrayLike]) -> tupl
 def _median(images: Sequence[ArrayLike]) -> Image:
     if not images:
         raise ValueError("There is no frame to combine.")
-    stack = np.stack([np.asarray(image, dtype=np.float64) for image in images], axis=2)
+    return median(np.stack([np.asarray(image, dtype=np.float64) for image in images]))
+
+
+def median(cube: Image) -> Image:
+    """Return what ``np.median`` returns along the first axis, to the last bit, in less time.
+
+    Parameters
+    ----------
+    cube : ndarray, shape (n, ny, nx)
+        One value per frame, of any kind.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        NaN wherever a value is NaN.
+
+    Examples
+    --------
+    >>> median(np.array([[[1.0, np.nan]], [[5.0, 0.0]], [[2.0, 0.0]]]))
+    array([[ 2., nan]])
+    """
     with np.errstate(invalid="ignore", over="ignore"):
-        return np.asarray(np.median(stack, 2))
+        finite = np.isfinite(np.sum(cube, axis=0))
+        if not finite.all():  # numpy knows what a median of such is
+            found = np.empty(finite.shape)
+            odd = ~finite
+            found[odd] = np.median(np.ascontiguousarray(cube[:, odd].T), 1)
+            if finite.any():
+                found[finite] = median(np.ascontiguousarray(cube[:, finite]))
+            return found
+        lower, upper = middle_values(cube, None)
+        return lower if len(cube) % 2 else (lower + upper) / 2.0

@@ -1,12 +1,8 @@
 """Rows that stand for a large image, where a figure of its sky is wanted and not its pixels."""
 
-from collections.abc import Sequence
-from typing import Final, TypeVar
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
-
-_Number = TypeVar("_Number", bound=np.generic)
 
 ENOUGH: Final = 2**18
 """Pixels that tell the level of the sky to a five-hundredth of its noise."""
@@ -41,21 +37,3 @@ def sample_rows(shape: tuple[int, int]) -> list[slice]:
         return [slice(0, ny)]
     starts = np.rint((np.arange(count) + 0.5) * ny / count - STRIP / 2).astype(int)
     return [slice(start, start + STRIP) for start in starts.tolist()]
-
-
-def join_rows(plane: NDArray[_Number], rows: Sequence[slice]) -> NDArray[_Number]:
-    """Put chosen rows of a plane together.
-
-    Parameters
-    ----------
-    plane : ndarray, shape (ny, nx)
-        Any plane of an image.
-    rows : sequence of slice
-        As :func:`sample_rows` chose them.
-
-    Returns
-    -------
-    ndarray, shape (rows, nx)
-        The plane itself where the rows are one strip.
-    """
-    return plane[rows[0]] if len(rows) == 1 else np.concatenate([plane[part] for part in rows])

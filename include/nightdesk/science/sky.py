@@ -1,11 +1,14 @@
 """The level and the noise of the sky in a frame."""
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
-from nightdesk.science.sample import ENOUGH, join_rows, sample_rows
+from nightdesk.science.sample import ENOUGH, sample_rows
 from nightdesk.science.scatter import robust_scatter
 
 CLIP_SIGMA = 3.0
@@ -52,9 +55,34 @@ def estimate_sky(image: ArrayLike, flags: ArrayLike | None = None) -> tuple[floa
     bits = None if flags is None else np.asarray(flags)
     if bits is not None and bits.shape != signal.shape:
         raise ValueError(f"The image has the shape {signal.shape}, its flags {bits.shape}.")
-    for rows in _looks(signal.shape):
-        part = join_rows(signal, rows).astype(np.float64)
-        sound = _sound(part, None if bits is None else join_rows(bits, rows), EXCLUDING | SATURATED)
+    return sky_of_rows(lambda rows: (signal[rows], None if bits is None else bits[rows]), signal.shape)
+
+
+Look = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
+
+
+def sky_of_rows(look: Look, shape: tuple[int, ...]) -> tuple[float, float]:
+    """Do what :func:`estimate_sky` does for an image that is made row by row.
+
+    Parameters
+    ----------
+    look : callable
+        Returns rows of the image and of its flags.
+    shape : tuple of int
+        Shape (ny, nx) of the image.
+
+    Returns
+    -------
+    level, sigma : float
+        Level and standard deviation of the sky, in electrons.
+
+    Raises
+    ------
+    ValueError
+        If no pixel is left.
+    """
+    for rows in _looks(shape):
+        part, sound = _joined(look, rows, EXCLUDING | SATURATED)
         if np.count_nonzero(sound) >= ENOUGH // 8:
             break
     if not sound.any():
@@ -66,14 +94,19 @@ def estimate_sky(image: ArrayLike, flags: ArrayLike | None = None) -> tuple[floa
     return _clipped_level(part[blank])
 
 
+def _joined(look: Look, rows: list[slice], left_out: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    parts = [look(part) for part in rows]
+    image = np.concatenate([image for image, _ in parts], dtype=np.float64)
+    sound = np.isfinite(image)
+    if parts[0][1] is not None:
+        flags = np.concatenate([flags for _, flags in parts if flags is not None], dtype=np.uint16, casting="unsafe")
+        sound &= (flags & left_out) == 0
+    return image, sound
+
+
 def _looks(shape: tuple[int, ...]) -> list[list[slice]]:
     """Return the rows to look at: a sample, and all where that holds too little."""
     return [sample_rows((shape[0], shape[1])), [slice(0, shape[0])]] if len(shape) == 2 else [[slice(None)]]
-
-
-def _sound(image: NDArray[np.float64], flags: NDArray[np.generic] | None, left_out: int) -> NDArray[np.bool_]:
-    sound = np.isfinite(image)
-    return sound if flags is None else sound & ((flags.astype(np.uint16) & left_out) == 0)
 
 
 def estimate_noise(variance: ArrayLike, flags: ArrayLike | None = None) -> float:
@@ -98,9 +131,26 @@ def estimate_noise(variance: ArrayLike, flags: ArrayLike | None = None) -> float
     """
     noise = np.asarray(variance)
     bits = None if flags is None else np.asarray(flags)
-    for rows in _looks(noise.shape):
-        part = join_rows(noise, rows).astype(np.float64)
-        sound = _sound(part, None if bits is None else join_rows(bits, rows), EXCLUDING)
+    return noise_of_rows(lambda rows: (noise[rows], None if bits is None else bits[rows]), noise.shape)
+
+
+def noise_of_rows(look: Look, shape: tuple[int, ...]) -> float:
+    """Do what :func:`estimate_noise` does for a variance that is made row by row.
+
+    Parameters
+    ----------
+    look : callable
+        Returns rows of the variance and of the flags.
+    shape : tuple of int
+        Shape (ny, nx) of the image.
+
+    Returns
+    -------
+    float
+        In electrons; 0 if no pixel is left.
+    """
+    for rows in _looks(shape):
+        part, sound = _joined(look, rows, EXCLUDING)
         if np.count_nonzero(sound) >= ENOUGH // 8:
             break
     return float(np.sqrt(np.median(part[sound]))) if sound.any() else 0.0
