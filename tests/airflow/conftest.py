@@ -54,9 +54,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     """Write a line of the terminal's, for figures that are worth to be seen when all is green."""
     reporter: Any = request.config.pluginmanager.get_plugin("terminalreporter")
+    capture: Any = request.config.pluginmanager.get_plugin("capturemanager")
 
     def write(line: str) -> None:
-        reporter.write_line(f"\n{line}")
+        with capture.global_and_fixture_disabled():
+            reporter.write_line(f"\n{line}")
 
     return write
 

@@ -342,7 +342,8 @@ class Desk:
         environment = observatory.environment(
             self.observatory.home, port=self.observatory.port, config=self.config, data=self.root
         )
-        subprocess.run(["airflow", *words], env=environment, check=True, capture_output=True)
+        done = subprocess.run(["airflow", *words], env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, f"airflow {' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
 
     def logs(self, lines: int = 25) -> str:
         """Return the ends of the components' logs and of the newest task log."""
