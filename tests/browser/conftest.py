@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -31,7 +31,7 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 FIRST_PORT = 38180
 PATIENCE_SECONDS = 420.0
-SIZE = (330, 300)
+SIZE = (480, 420)
 FRAMES = 3
 PICTURES = os.environ.get("NIGHTDESK_PICTURES")
 """A folder for screenshots, as docs/pictures has them."""
@@ -63,6 +63,7 @@ ARGUMENTS = [
 ]
 
 EVIL_OBJECT = '<img src=x onerror="alert(1)">'
+EVIL_TARGET = "imgsrc-xonerror-alert-1"
 EVIL_NAME = "r99 <b onmouseover='alert(2)'>\"x\" ![y](http)"
 REJECTED_NAME = "![x](http) <img src=x onerror=alert(3)> \u202egnp"
 
@@ -95,7 +96,12 @@ class Night:
     cookies: dict[str, str] = field(default_factory=dict)
 
     def group(self, target: str) -> Group:
-        return Group(self.date, target, "R")
+        return Group(self.evil_date if target == EVIL_TARGET else self.date, target, "R")
+
+    @property
+    def evil_date(self) -> date:
+        """The night before, with names that try to be more than text."""
+        return self.date - timedelta(days=1)
 
     def served(self, target: str) -> Served:
         return Served(self.settings, self.group(target))
@@ -130,25 +136,30 @@ class Night:
             if found := look():
                 return found
             time.sleep(0.5)
-        states = {
-            target: self.manifest(target).get("state") for target in ("M13", "M51", "M57", "img-src-x-onerror-alert-1")
-        }
+        states = {target: self.manifest(target).get("state") for target in ("NGC5949", "M51", "M101", EVIL_TARGET)}
         raise AssertionError(f"In {seconds:.0f} s there was no {what}. Manifests: {states}")
 
 
 def _write_sky(root: Path, night: date) -> None:
-    """Write a night: a whole group, one with a bad frame, one without positions, one with evil names, one rejected."""
-    sky = simulate(root, targets=("M13", "M51", "M57"), nights=(night,), frames=FRAMES, size=SIZE, exposure=1.0)
-    shutil.rmtree(root / "xys" / "M57")
+    """Write a whole group, one with a bad frame, one without positions; and a night before with evil names."""
+    targets = ("NGC5949", "M51", "M101")
+    sky = simulate(root, targets=targets, nights=(night,), frames=FRAMES, size=SIZE, exposure=8.0)
+    shutil.rmtree(root / "xys" / "M101")
     bad = sky.group("M51", "R", night)[1].path
     bad.write_bytes(bad.read_bytes()[:60_000])
-    model = sky.group("M13", "R", night)[0].path
+    before = root / "raw" / (night - timedelta(days=1)).isoformat()
+    before.mkdir()
+    model = sky.group("NGC5949", "R", night)[0].path
     with fits.open(model) as hdus:
-        hdus[0].header["OBJECT"] = EVIL_OBJECT
-        hdus[0].header["OBSERVER"] = "<script>alert(4)</script>"
-        hdus.writeto(model.with_name(f"{EVIL_NAME}.fits"))
-        del hdus[0].header["DATE-OBS"]
-        hdus.writeto(model.with_name(f"{REJECTED_NAME}.fits"))
+        header = hdus[0].header
+        header["DATE-OBS"] = (datetime.fromisoformat(header["DATE-OBS"]) - timedelta(days=1)).isoformat()
+        header["OBJECT"] = EVIL_OBJECT
+        header["OBSERVER"] = "<script>alert(4)</script>"
+        hdus.writeto(before / f"{EVIL_NAME}.fits")
+        del header["DATE-OBS"]
+        hdus.writeto(before / f"{REJECTED_NAME}.fits")
+    for path in before.iterdir():
+        os.utime(path, (model.stat().st_mtime - 86_400,) * 2)
 
 
 @pytest.fixture(scope="session")
@@ -166,7 +177,7 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
         running.wait_until_ready(300)
         passwords = json.loads((home / observatory.PASSWORDS).read_text())
         reduced = Night(root, settings, tonight, running.url, passwords, running)
-        wanted = {"M13": "done", "M51": "partial", "M57": "waiting", "img-src-x-onerror-alert-1": "done"}
+        wanted = {"NGC5949": "done", "M51": "partial", "M101": "waiting", EVIL_TARGET: "done"}
         for target, state in wanted.items():
             reduced.wait(
                 f"{state} {target}", lambda target=target, state=state: reduced.manifest(target).get("state") == state
@@ -176,13 +187,15 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
 
 
 def _report(night: Night) -> None:
-    """Run `reduce_night` as a person does, and wait for its report."""
+    """Run `reduce_night` for both nights as a person does, and wait for their reports."""
     headers = {"Authorization": f"Bearer {night.token('astro')}"}
-    body = {"logical_date": None, "dag_run_id": "by hand", "conf": {"night": night.date.isoformat()}}
     url = f"{night.url}/api/v2/dags/reduce_night/dagRuns"
-    httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status()
-    page = night.root / "processed" / "reports" / f"{night.date}.html"
-    night.wait("report", page.is_file)
+    for day in (night.evil_date, night.date):
+        page = night.root / "processed" / "reports" / f"{day}.html"
+        page.unlink(missing_ok=True)  # the scheduled one may have come before the frames were through
+        body = {"logical_date": None, "dag_run_id": f"by_hand_{day}", "conf": {"night": day.isoformat()}}
+        httpx.post(url, json=body, headers=headers, timeout=60).raise_for_status()
+        night.wait(f"report of {day}", page.is_file)
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,7 @@ from astropy.io import fits
 from playwright.sync_api import FrameLocator, expect
 
 from nightdesk.io.sidecar import read_sidecar
-from tests.browser.conftest import HERE, Night, Visit
+from tests.browser.conftest import EVIL_TARGET, HERE, SIZE, Night, Visit
 
 Visitor = Callable[..., Visit]
 VIEW = "() => { const v = window.deskViewer; return { ...v.view, width: v.canvas.width, height: v.canvas.height }; }"
@@ -37,7 +37,7 @@ def test_the_nights_say_what_became_of_each_group_and_what_to_do(visit: Visitor,
     astro.open("plugin/nights")
     frame = inside(astro)
     expect(frame.get_by_role("heading", name=re.compile(night.date.isoformat()))).to_be_visible(timeout=30_000)
-    whole, lost, waiting = (frame.locator("tr", has_text=target).first for target in ("M13", "M51", "M57"))
+    whole, lost, waiting = (frame.locator("tr", has_text=target).first for target in ("NGC5949", "M51", "M101"))
     expect(whole).to_contain_text("reduced")
     expect(whole).to_contain_text("green")
     expect(whole).to_contain_text(f"{3} / {3}")
@@ -61,9 +61,9 @@ def test_nights_are_filtered_and_the_filter_is_in_the_address(visit: Visitor, ni
     page.get_by_label("Quality").select_option("waiting")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(1)
-    expect(page.locator("tbody tr")).to_contain_text("M57")
+    expect(page.locator("tbody tr")).to_contain_text("M101")
     assert "quality=waiting" in page.url
-    page.get_by_label("Target").fill("m 13")
+    page.get_by_label("Target").fill("ngc 5949")
     page.get_by_label("Quality").select_option("")
     page.get_by_role("button", name="Show").click()
     expect(page.locator("tbody tr")).to_have_count(1)
@@ -77,8 +77,8 @@ def test_nights_are_filtered_and_the_filter_is_in_the_address(visit: Visitor, ni
 def test_from_a_night_one_reaches_the_run_in_airflow_without_a_new_login(visit: Visitor, night: Night) -> None:
     astro = visit()
     astro.open("plugin/nights")
-    inside(astro).locator("tr", has_text="M13").first.locator("a.run").click()
-    astro.page.wait_for_url(f"**/dags/reduce_group/runs/{night.run_id('M13')}**")
+    inside(astro).locator("tr", has_text="NGC5949").first.locator("a.run").click()
+    astro.page.wait_for_url(f"**/dags/reduce_group/runs/{night.run_id('NGC5949')}**")
     note = astro.page.get_by_alt_text("The stack")
     expect(note).to_be_visible(timeout=30_000)
     assert note.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
@@ -86,7 +86,7 @@ def test_from_a_night_one_reaches_the_run_in_airflow_without_a_new_login(visit: 
     astro.page.get_by_role("link", name="Stack", exact=True).or_(
         astro.page.get_by_role("tab", name="Stack")
     ).first.click()
-    expect(inside(astro).get_by_role("heading", name=re.compile("M13"))).to_be_visible(timeout=30_000)
+    expect(inside(astro).get_by_role("heading", name=re.compile("NGC5949"))).to_be_visible(timeout=30_000)
     expect(inside(astro).locator("#shown")).to_have_text("stack")
     astro.page.wait_for_timeout(1500)
     astro.picture("group")
@@ -102,12 +102,12 @@ def _expected_grey(value: float, low: float, high: float) -> float:
 def test_the_pixel_under_the_cursor_is_the_pixel_in_the_file(
     visit: Visitor, night: Night, step: str, zoom: str
 ) -> None:
-    served = night.served("M13")
+    served = night.served("NGC5949")
     name = "" if step == "stack" else served.names[1]
     with fits.open(served.file(step, name)) as hdus:
         data, variance, flags = hdus["SCI"].data, hdus["VAR"].data, hdus["DQ"].data
     astro = visit()
-    page = astro.open_desk("stack", group=night.run_id("M13"))
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
     astro.wait_for_viewer()
     if name:
         option = page.locator("#image option").filter(
@@ -160,7 +160,7 @@ def _check_colour(page: object, view: dict[str, float], data: np.ndarray, flags:
 
 def test_the_stack_is_stretched_blinked_and_overlaid(visit: Visitor, night: Night) -> None:
     astro = visit()
-    page = astro.open_desk("stack", group=night.run_id("M13"))
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
     astro.wait_for_viewer()
     picture = "() => window.deskViewer.canvas.toDataURL()"
     seen = {page.evaluate(picture)}
@@ -169,7 +169,7 @@ def test_the_stack_is_stretched_blinked_and_overlaid(visit: Visitor, night: Nigh
         page.wait_for_timeout(200)
         seen.add(page.evaluate(picture))
     page.get_by_label("Black on white").check()
-    page.get_by_label("Range").select_option("ZScale")
+    page.locator("#range").select_option("ZScale")
     page.wait_for_timeout(200)
     seen.add(page.evaluate(picture))
     page.get_by_label("frames at each pixel").check()
@@ -197,7 +197,7 @@ def test_the_stack_is_stretched_blinked_and_overlaid(visit: Visitor, night: Nigh
 
 def test_the_stack_has_its_header_provenance_manifest_and_downloads(visit: Visitor, night: Night) -> None:
     astro = visit()
-    page = astro.open_desk("stack", group=night.run_id("M13"))
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
     astro.wait_for_viewer()
     astro.picture("stack")
     page.get_by_text("Header (").click()
@@ -212,15 +212,15 @@ def test_the_stack_has_its_header_provenance_manifest_and_downloads(visit: Visit
             page.get_by_role("link", name=label).click()
         path = download.value.path()
         assert path.read_bytes().startswith(start)
-        assert download.value.suggested_filename.startswith(night.run_id("M13"))
+        assert download.value.suggested_filename.startswith(night.run_id("NGC5949"))
     with page.expect_download() as download:
         page.get_by_role("link", name="stack (FITS)").click()
-    assert download.value.path().read_bytes() == night.served("M13").file("stack").read_bytes()
+    assert download.value.path().read_bytes() == night.served("NGC5949").file("stack").read_bytes()
 
 
 def test_arrow_keys_go_from_group_to_group_and_move_the_cursor_in_the_image(visit: Visitor, night: Night) -> None:
     astro = visit()
-    page = astro.open_desk("stack", group=night.run_id("M13"))
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
     astro.wait_for_viewer()
     page.locator("#view").focus()
     page.keyboard.press("ArrowRight")
@@ -234,12 +234,12 @@ def test_arrow_keys_go_from_group_to_group_and_move_the_cursor_in_the_image(visi
     assert page.evaluate(VIEW)["scale"] == pytest.approx(before * 2**0.5)
     page.keyboard.press("0")
     page.locator("h1").click()
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("h1")).to_contain_text("M51")
-    page.keyboard.press("ArrowRight")
-    expect(page.locator("h1")).to_contain_text("M57")
-    expect(page.locator("main")).to_contain_text("no stack yet")
     page.keyboard.press("ArrowLeft")
+    expect(page.locator("h1")).to_contain_text("M51")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("h1")).to_contain_text("M101")
+    expect(page.locator("main")).to_contain_text("no stack yet")
+    page.keyboard.press("ArrowRight")
     expect(page.locator("h1")).to_contain_text("M51")
 
 
@@ -260,7 +260,7 @@ def test_the_frames_have_figures_fates_plots_and_masters(visit: Visitor, night: 
 
 def test_a_click_on_a_point_opens_its_frame(visit: Visitor, night: Night) -> None:
     astro = visit()
-    page = astro.open_desk("frames", group=night.run_id("M13"))
+    page = astro.open_desk("frames", group=night.run_id("NGC5949"))
     plot = page.locator(".u-over").first
     plot.wait_for()
     box = plot.bounding_box()
@@ -270,19 +270,19 @@ def test_a_click_on_a_point_opens_its_frame(visit: Visitor, night: Night) -> Non
     page.mouse.down()
     page.mouse.up()
     page.wait_for_url("**/frame?**")
-    expect(page.locator("h1")).to_have_text(night.served("M13").names[0])
+    expect(page.locator("h1")).to_have_text(night.served("NGC5949").names[0])
 
 
 def test_the_square_of_a_frame_shows_it_before_and_after_the_step(visit: Visitor, night: Night) -> None:
     astro = visit()
     for task, titles in (("frame.isr", ["raw", "after ISR"]), ("align", ["before alignment", "aligned"])):
-        astro.open(f"dags/reduce_group/runs/{night.run_id('M13')}/tasks/{task}/mapped/1/plugin/frame")
+        astro.open(f"dags/reduce_group/runs/{night.run_id('NGC5949')}/tasks/{task}/mapped/1/plugin/frame")
         frame = inside(astro)
-        expect(frame.locator("h1")).to_have_text(night.served("M13").names[1], timeout=30_000)
+        expect(frame.locator("h1")).to_have_text(night.served("NGC5949").names[1], timeout=30_000)
         assert frame.locator("#image option").all_inner_texts() == titles
     astro.page.wait_for_timeout(1000)
     astro.picture("frame")
-    astro.open("dags/reduce_night/runs/by%20hand/plugin/stack")
+    astro.open("dags/reduce_night/runs/by_hand_{night.date}/plugin/stack")
     expect(inside(astro).get_by_role("heading", name="Nothing to show here")).to_be_visible(timeout=30_000)
 
 
@@ -290,10 +290,10 @@ def test_the_report_is_one_file(visit: Visitor, night: Night) -> None:
     astro = visit()
     page = astro.open_desk("nights")
     with page.expect_download() as download:
-        page.get_by_role("link", name="Report").click()
+        page.get_by_role("link", name="Report").first.click()
     text = download.value.path().read_text()
     assert download.value.suggested_filename == f"night-{night.date}.html"
-    assert text.count("data:image/jpeg;base64,") == 3
+    assert text.count("data:image/jpeg;base64,") == 2
     astro.addresses.clear()
     path = download.value.path().rename(download.value.path().with_suffix(".html"))
     reader = astro.context.new_page()
@@ -315,7 +315,7 @@ def test_everybody_can_read_and_use_the_pages(visit: Visitor, night: Night, page
     """WCAG 2.2 A and AA, as axe sees them."""
     astro = visit()
     astro.context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
-    values = {} if page_name == "nights" else {"group": night.run_id("M57" if page_name == "pick" else "M51")}
+    values = {} if page_name == "nights" else {"group": night.run_id("M101" if page_name == "pick" else "M51")}
     if page_name == "frame":
         values["name"] = night.served("M51").names[0]
     page = astro.open_desk(page_name, **values)
@@ -338,19 +338,17 @@ def test_the_pages_follow_airflows_switch_from_light_to_dark(visit: Visitor, nig
     astro = visit()
     astro.open("plugin/nights")
     expect(inside(astro).locator("h1")).to_be_visible(timeout=30_000)
-    desk = next(frame for frame in astro.page.frames if "/nightdesk/" in frame.url)
     for theme in ("dark", "light"):
         astro.page.evaluate(
             "theme => { const c = document.documentElement.classList; c.remove('dark', 'light'); c.add(theme); }", theme
         )
-        astro.page.wait_for_timeout(300)
-        assert desk.evaluate("() => document.documentElement.dataset.theme") == theme
+        expect(inside(astro).locator("html")).to_have_attribute("data-theme", theme)
 
 
 def test_on_a_tablet_nothing_is_cut_off(visit: Visitor, night: Night) -> None:
     astro = visit(viewport={"width": 820, "height": 1180}, has_touch=True)
     for page_name in ("nights", "stack", "frames", "pick"):
-        values = {} if page_name == "nights" else {"group": night.run_id("M57" if page_name == "pick" else "M13")}
+        values = {} if page_name == "nights" else {"group": night.run_id("M101" if page_name == "pick" else "NGC5949")}
         page = astro.open_desk(page_name, **values)
         page.wait_for_timeout(500)
         width = page.evaluate("() => document.documentElement.scrollWidth")
@@ -366,7 +364,7 @@ def test_an_ended_session_says_so_and_offers_the_login(visit: Visitor, night: Ni
     expect(page.get_by_role("heading", name="Your session has ended")).to_be_visible()
     expect(page.get_by_role("button", name="Log in again")).to_be_visible()
     astro = visit()
-    page = astro.open_desk("stack", group=night.run_id("M13"))
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
     astro.wait_for_viewer()
     astro.context.clear_cookies()
     page.locator("#view").hover()
@@ -376,7 +374,7 @@ def test_an_ended_session_says_so_and_offers_the_login(visit: Visitor, night: Ni
 def test_what_headers_and_names_say_is_shown_and_does_nothing(visit: Visitor, night: Night) -> None:
     """The dialogs that these names would open are troubles of the visit, and so is a picture that is asked for."""
     astro = visit()
-    group = night.run_id("img-src-x-onerror-alert-1")
+    group = night.run_id(EVIL_TARGET)
     for address in (
         "nightdesk/nights",
         f"nightdesk/stack?group={group}",
@@ -406,7 +404,7 @@ def test_what_headers_and_names_say_is_shown_and_does_nothing(visit: Visitor, ni
 
 def test_a_viewer_may_look_but_not_save(visit: Visitor, night: Night) -> None:
     guest = visit("guest")
-    page = guest.open_desk("pick", group=night.run_id("M57"))
+    page = guest.open_desk("pick", group=night.run_id("M101"))
     guest.wait_for_viewer()
     expect(page.locator("main")).to_contain_text("may look, but not save")
     expect(page.get_by_role("button", name="Save positions")).to_be_disabled()
@@ -414,14 +412,14 @@ def test_a_viewer_may_look_but_not_save(visit: Visitor, night: Night) -> None:
 
 def test_a_star_is_picked_found_in_all_frames_saved_and_the_group_reduced(visit: Visitor, night: Night) -> None:
     astro = visit()
-    page = astro.open_desk("pick", group=night.run_id("M57"))
+    page = astro.open_desk("pick", group=night.run_id("M101"))
     astro.wait_for_viewer()
-    served = night.served("M57")
+    served = night.served("M101")
     from nightdesk.desk.card import read_card
     from nightdesk.desk.place import frame_card
 
     stars = read_card(frame_card(served.layout, served.names[0]))["positions"]
-    star = next((x, y) for x, y, _ in stars if 40 < x < 290 and 40 < y < 260)
+    star = next((x, y) for x, y, _ in stars if 40 < x < SIZE[0] - 40 and 40 < y < SIZE[1] - 40)
     view = page.evaluate(VIEW)
     box = page.locator("#view").bounding_box()
     assert box is not None
@@ -434,12 +432,12 @@ def test_a_star_is_picked_found_in_all_frames_saved_and_the_group_reduced(visit:
     page.wait_for_timeout(800)
     astro.picture("pick")
     page.get_by_role("button", name="Save positions").click()
-    expect(page.locator("#saved")).to_contain_text("Saved as xys/M57/R", timeout=20_000)
-    place = night.root / "xys" / "M57" / "R" / night.date.isoformat() / "xy.csv"
-    rows = read_sidecar(night.settings, place, names=served.names, shape=(300, 330)).rows
+    expect(page.locator("#saved")).to_contain_text("Saved as xys/M101/R", timeout=20_000)
+    place = night.root / "xys" / "M101" / "R" / night.date.isoformat() / "xy.csv"
+    rows = read_sidecar(night.settings, place, names=served.names, shape=(SIZE[1], SIZE[0])).rows
     assert [row.name for row in rows] == list(served.names)
     assert (rows[0].x - 1, rows[0].y - 1) == pytest.approx(star, abs=0.3)
-    night.wait("stack of M57", lambda: night.manifest("M57").get("state") == "done")
-    page = astro.open_desk("stack", group=night.run_id("M57"))
+    night.wait("stack of M101", lambda: night.manifest("M101").get("state") == "done")
+    page = astro.open_desk("stack", group=night.run_id("M101"))
     astro.wait_for_viewer()
     expect(page.locator(".verdict")).to_contain_text("3 frames are in the stack")

@@ -50,7 +50,7 @@ def _write_nights(night: Night) -> None:
 
 def _write_stack(night: Night) -> Group:
     """Write a group whose stack is as large as detectors are, with the figures and tiles that `publish` makes."""
-    model = night.served("M13")
+    model = night.served("NGC5949")
     group = replace(model.group, target="BIG")
     layout = Layout(night.settings, group)
     random = np.random.default_rng(1)

@@ -98,7 +98,17 @@ def group_row(settings: Settings, group: Group) -> dict[str, Any]:
         "written": manifest["written"] if manifest else None,
         **{
             key: card.get(key) if has_stack else None
-            for key in ("fwhm", "ellipticity", "sky", "noise", "depth", "stars", "noise_ratio", "pixel_scale")
+            for key in (
+                "fwhm",
+                "ellipticity",
+                "sky",
+                "noise",
+                "depth",
+                "stars",
+                "noise_ratio",
+                "pixel_scale",
+                "zero_point",
+            )
         },
     }
 

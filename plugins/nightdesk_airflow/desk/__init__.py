@@ -16,7 +16,7 @@ PREFIX = "/nightdesk"
 
 GROUP_TAB = "nightdesk/{page}?dag={{DAG_ID}}&run={{RUN_ID}}"
 
-ICON = {"icon": "nightdesk/static/moon.svg", "icon_dark_mode": "nightdesk/static/moon-dark.svg"}
+ICON = {"icon": "nightdesk/static/moon.svg"}
 
 VIEWS: list[dict[str, str]] = [
     # A destination that Airflow does not know removes the whole plugin without a word.

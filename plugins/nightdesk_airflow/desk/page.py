@@ -194,7 +194,9 @@ def _batch(served: Served, index: str) -> list[str]:
     """Return the frames of a mapped task: its place in the list that `list_frames` made."""
     if not index.isdigit():
         raise NotThereError("This page is about one frame: open it from a frame's square (isr, extinction, align).")
-    size = served.settings.batch.frames_per_task
+    from nightdesk.steps.list_frames import batch_size
+
+    size = batch_size(served.settings, served.group, len(served.names))
     names = list(served.names[int(index) * size : (int(index) + 1) * size])
     if not names:
         raise NotThereError(f"{served.group.key} has no frame for the square number {index}.")

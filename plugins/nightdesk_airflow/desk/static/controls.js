@@ -189,7 +189,7 @@ function joinKeys(viewer, blinker) {
   document.addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
     if (event.key === "n" || event.key === "p") { blinker.stop(); blinker.step(event.key === "n" ? 1 : -1); }
-    else if (event.key === " " && !event.target.closest("button, a, summary") && byId("blink")) blinker.toggle();
+    else if (event.key === " " && !event.target.closest("button, a, summary, input") && byId("blink")) blinker.toggle();
     else if (["+", "-", "=", "0", "1"].includes(event.key)) viewer.key(event);
     else return;
     event.preventDefault();

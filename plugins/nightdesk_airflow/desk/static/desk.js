@@ -25,7 +25,9 @@ export const query = (values) => new URLSearchParams(values).toString();
 /** Values that the page brought along. */
 export const pageData = () => JSON.parse(document.getElementById("data").textContent);
 
-export const isTyping = (event) => event.target.closest("input, select, textarea, [contenteditable]") !== null;
+const TYPED_INTO = 'input:not([type="checkbox"]), select, textarea, [contenteditable]';
+
+export const isTyping = (event) => event.target.closest(TYPED_INTO) !== null;
 
 function logInAgain() {
   // From inside the frame the whole page is loaded anew, which leads to the login.
