@@ -110,6 +110,23 @@ def test_a_raw_that_is_cut_short_is_told_by_name(night: SmallNight, keep: int) -
         read_raw(path, CAMERA)
 
 
+@pytest.mark.timeout(20)
+def test_a_zipped_raw_that_is_damaged_is_told_and_not_read_for_ever(night: SmallNight) -> None:
+    path = night.write_raw(NAME)
+    whole = gzip.compress(path.read_bytes())
+    for content in (whole[:-8] + b"\0" * 8, whole[: len(whole) // 2], whole[:40] + b"\xff" * 40 + whole[80:]):
+        path.write_bytes(content)
+        with pytest.raises(FrameError, match=f"^{NAME}.fits: .*Copy it again"):
+            read_raw(path, CAMERA)
+
+
+def test_a_zipped_raw_that_unpacks_to_too_much_is_told(night: SmallNight) -> None:
+    path = night.write_raw(NAME)
+    path.write_bytes(gzip.compress(path.read_bytes() + bytes(11_000_000)))
+    with pytest.raises(FrameError, match="unpacks to more than the 10,800,000 bytes"):
+        read_raw(path, Instrument(max_pixels=100_000))
+
+
 def test_a_raw_that_is_gone_is_the_disks_trouble(night: SmallNight) -> None:
     with pytest.raises(FileNotFoundError):
         read_raw(night.raw(NAME), CAMERA)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,9 @@ def write_odd(path: Path, kind: str) -> None:
         path.write_bytes(path.read_bytes()[:3000])
     elif kind == "not FITS":
         path.write_bytes(b"hello " * 1000)
+    elif kind == "zipped and damaged":
+        image.writeto(path)
+        path.write_bytes(gzip.compress(path.read_bytes())[:-8] + b"\0" * 8)
     elif kind == "empty":
         path.write_bytes(b"")
 
@@ -72,6 +76,7 @@ def write_odd(path: Path, kind: str) -> None:
         ("flags of another shape", "its DQ has the shape (8, 8), its image (16, 20)"),
         ("cut short", "the master cannot be read"),
         ("not FITS", "the master cannot be read"),
+        ("zipped and damaged", "the master cannot be read"),
         ("empty", "the master cannot be read"),
     ],
 )

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
 from nightdesk.science.flag import NO_DATA
 
-in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=50)
+in_one_folder = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=30)
 
 SHAPES = st.tuples(st.integers(1, 12), st.integers(1, 12))
 TEXTS = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60).map(str.rstrip)

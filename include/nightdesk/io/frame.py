@@ -15,7 +15,7 @@ from nightdesk.errors import FrameError
 from nightdesk.io.atomic import write_bytes
 from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.raw import is_image
-from nightdesk.io.unpacking import check_tiles
+from nightdesk.io.unpacking import BYTES_OF_A_PIXEL, UNPACKING_ERRORS, check_tiles, open_unpacked
 from nightdesk.science.flag import FLAG_MEANINGS, NO_DATA
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Instrument
 
 RECIPE = "NDRECIPE"
+LONGEST_HEADERS = 10_000_000  # bytes that a file may have besides its pixels
 WARNING = "NDWARN"
 
 
@@ -70,7 +71,11 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             # opened here, for astropy leaves a file open at which it fails
-            with path.open("rb") as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
+            most_bytes = BYTES_OF_A_PIXEL * instrument.max_pixels + LONGEST_HEADERS
+            with (
+                open_unpacked(path, most_bytes) as stream,
+                fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus,
+            ):
                 hdu = _image_hdu(path, hdus, instrument)
                 if isinstance(hdu, fits.CompImageHDU):
                     check_tiles(path, hdus.index_of(hdu))
@@ -90,6 +95,7 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
         fits.VerifyError,
         EOFError,
         ArithmeticError,
+        *UNPACKING_ERRORS,
     ) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # the disk's trouble, not the file's: worth another try

@@ -12,6 +12,7 @@ from astropy.io import fits
 
 from nightdesk.errors import SetupError
 from nightdesk.io.header import mend_cards
+from nightdesk.io.unpacking import UNPACKING_ERRORS, open_unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _read_header(path: Path) -> fits.Header:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with path.open("rb") as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
+            with open_unpacked(path) as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
                 image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2), None)
                 if image is None:
                     raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
@@ -75,7 +76,7 @@ def _read_header(path: Path) -> fits.Header:
                 mend_cards(header)
                 header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
                 return header
-    except (OSError, EOFError, IndexError, TypeError, ValueError, fits.VerifyError) as error:
+    except (OSError, EOFError, IndexError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
         raise _unreadable(path, error) from error
 
 
@@ -115,7 +116,7 @@ def read_master(path: Path) -> Master:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            with path.open("rb") as stream, fits.open(stream, memmap=False) as hdus:
+            with open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
                 image = next(
                     (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
                     None,
@@ -126,7 +127,7 @@ def read_master(path: Path) -> Master:
                 flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
                 header = image.header.copy()
                 data = _native(image.data)
-    except (OSError, EOFError, TypeError, ValueError, fits.VerifyError) as error:
+    except (OSError, EOFError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
         raise _unreadable(path, error) from error
     mend_cards(header)
     for name, plane in (("VAR", variance), ("DQ", flags)):

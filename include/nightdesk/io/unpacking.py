@@ -1,20 +1,52 @@
-"""Compressed files that would unpack to more than they say: refused before they do."""
+"""Compressed files: those that would unpack to more than they say are refused before they do."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import math
 import zlib
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from astropy.io import fits
+from astropy.io.fits.hdu.compressed._compression import CfitsioException  # what a damaged tile raises; no public name
 
 from nightdesk.errors import FrameError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 BYTES_OF_A_PIXEL = 8
+UNPACKING_ERRORS = (zlib.error, CfitsioException)
 _GZIP_COLUMNS = ("COMPRESSED_DATA", "GZIP_COMPRESSED_DATA")
+
+
+@contextmanager
+def open_unpacked(path: Path, most_bytes: int = -1) -> Iterator[BinaryIO]:
+    """Open a file for astropy, one that is zipped as it was before: of a damaged zipped one astropy reads without end.
+
+    Raises
+    ------
+    FrameError
+        If a zipped file holds more than `most_bytes` (-1: any number).
+    gzip.BadGzipFile, zlib.error, EOFError
+        If it is damaged.
+    """
+    with path.open("rb") as stream:
+        is_zipped = stream.read(2) == b"\x1f\x8b"
+        stream.seek(0)
+        if not is_zipped:
+            yield stream
+            return
+        with gzip.open(stream) as packed:
+            content = packed.read(most_bytes + 1 if most_bytes >= 0 else -1)
+    if 0 <= most_bytes < len(content):
+        raise FrameError(
+            f"{path.name}: it unpacks to more than {most_bytes:,} bytes, what max_pixels allows. Remove it."
+        )
+    yield io.BytesIO(content)
 
 
 def check_tiles(path: Path, number: int) -> None:
