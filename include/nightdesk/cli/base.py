@@ -32,6 +32,8 @@ what `NIGHTDESK_CONFIG` names, else `DATA/observatory.toml`, else that of the te
     nightdesk simulate /tmp/night                                 a night to try it on
     nightdesk groups /tmp/night                                   what there is
     nightdesk reduce /tmp/night --target NGC5949 --filter R       from raws to the stack
+    nightdesk config init raws/*.fits -o observatory.toml         begin with a telescope of your own
+    nightdesk masters /data/night                                 bias, dark and flat frames to masters
 """,
 )
 
