@@ -37,6 +37,9 @@ root = "data"
 [site]
 timezone = "Atlantic/Canary"
 
+[align]
+mode = "require"                     # so that one sees a group wait for positions; by default the stars tell them
+
 [watch]
 settle_seconds = 5
 readout_seconds = 1
