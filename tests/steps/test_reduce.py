@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -329,7 +330,12 @@ def constant(night: SmallNight) -> None:
         night.write_raw(name, np.full(night.shape, 1000, np.uint16))
 
 
-SPOILT = {"wild": wild, "full": saturated, "flat": constant, "good": lambda night: None}
+SPOILT: dict[str, Callable[[SmallNight], None]] = {
+    "wild": wild,
+    "full": saturated,
+    "flat": constant,
+    "good": lambda night: None,
+}
 
 
 @pytest.mark.parametrize(
