@@ -281,9 +281,10 @@ def test_only_one_night_is_listed_when_asked_for(night: SmallNight) -> None:
 
 def test_a_key_is_never_broken_over_two_lines(night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    night.write_raw(TWO, EGAIN=None)
-    reduce(night)
-    assert re.search(rf"^│ {KEY} +│ 3 +│ partial │", nightdesk("groups", night.root).stdout, re.MULTILINE)
+    long = replace(night, target="M31-north-east-of-the-nucleus-field-17", tables={}).write()
+    long.write_raw(TWO, EGAIN=None)
+    nightdesk("reduce", long.root, "--target", long.target, "--filter", "R")
+    assert re.search(rf"^│ {long.group.key} │ 3 +│ partial │", nightdesk("groups", night.root).stdout, re.MULTILINE)
 
 
 def test_an_empty_root_is_said_to_be_empty(tmp_path: Path) -> None:

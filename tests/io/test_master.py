@@ -60,6 +60,11 @@ def write_odd(path: Path, kind: str) -> None:
         path.write_bytes(path.read_bytes()[:3000])
     elif kind == "not FITS":
         path.write_bytes(b"hello " * 1000)
+    elif kind == "no count in NAXIS1":
+        image.writeto(path)
+        path.write_bytes(
+            path.read_bytes().replace(b"NAXIS1  =                   20", b"NAXIS1  =                  2 0")
+        )
     elif kind == "zipped and damaged":
         image.writeto(path)
         path.write_bytes(gzip.compress(path.read_bytes())[:-8] + b"\0" * 8)
@@ -76,6 +81,7 @@ def write_odd(path: Path, kind: str) -> None:
         ("flags of another shape", "its DQ has the shape (8, 8), its image (16, 20)"),
         ("cut short", "the master cannot be read"),
         ("not FITS", "the master cannot be read"),
+        ("no count in NAXIS1", "the master cannot be read"),
         ("zipped and damaged", "the master cannot be read"),
         ("empty", "the master cannot be read"),
     ],

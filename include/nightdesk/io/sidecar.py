@@ -205,10 +205,12 @@ _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 def _as_number(text: str) -> float | None:
-    import pandas as pd
-
     if not _NUMBER.fullmatch(text):
         return None
-    # read_csv's own conversion, not float(): the two differ in the last bit, and the notebook used this one.
+    if text.isdigit() and len(text) <= 15:
+        return float(text)  # every conversion agrees on whole numbers
+    import pandas as pd
+
+    # read_csv's own conversion, which the notebook used: with older pandas it differs from float() in the last bit.
     number = float(pd.read_csv(StringIO(f"v\n{text}\n"))["v"].iloc[0])
     return number if math.isfinite(number) else None
