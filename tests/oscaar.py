@@ -7,7 +7,6 @@ headers lack the configuration supplies.
 
 from __future__ import annotations
 
-import os
 import shutil
 from datetime import date
 from pathlib import Path
@@ -15,9 +14,10 @@ from pathlib import Path
 import numpy as np
 from astropy.io import fits
 
-REAL_DATA = Path(os.environ.get("NIGHTDESK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+from tests.real_data import REAL_DATA, absent
+
 FRAMES = REAL_DATA / "oscaar_tres1"
-ABSENT = f"the frames of TrES-1 are not at {FRAMES}; NIGHTDESK_REAL_DATA names the folder that holds them"
+ABSENT = absent(FRAMES)
 
 TARGET, FILTER, NIGHT = "tres1", "R", date(2012, 6, 16)
 NAMES = [f"tres1-{number:03d}" for number in range(25, 201, 25)]

@@ -7,7 +7,6 @@ the checkout); without them these tests are skipped, and say so.
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 
 from nightdesk.science.alignment import Alignment, align_frames, choose_star
 from nightdesk.science.star import Stars, find_stars
-
-REAL_DATA = Path(os.environ.get("NIGHTDESK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
+from tests.real_data import REAL_DATA, absent
 
 STARGATE_SHIFTS = (
     (3.223, 4.607),
@@ -37,7 +35,7 @@ STARGATE_SHIFTS = (
 def folder(name: str) -> Path:
     place = REAL_DATA / name
     if not place.is_dir():
-        pytest.skip(f"the real frames are not at {place}; NIGHTDESK_REAL_DATA names the folder that holds them")
+        pytest.skip(absent(place))
     return place
 
 

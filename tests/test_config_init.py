@@ -18,10 +18,11 @@ from nightdesk.io.layout import Layout
 from nightdesk.manifest import read_manifest
 from nightdesk.settings import load_settings
 from nightdesk.steps import build_masters, reduce
+from tests.real_data import REAL_DATA, absent
 from tests.small_night import SmallNight
 
-SETS = Path(__file__).parents[2] / "shared" / "data"
-needs_sets = pytest.mark.skipif(not SETS.is_dir(), reason="the real frames are not at hand")
+SETS = REAL_DATA
+needs_sets = pytest.mark.skipif(not SETS.is_dir(), reason=absent(SETS))
 
 
 def nightdesk(*words: object) -> Result:

@@ -15,14 +15,15 @@ from nightdesk.io.layout import Layout
 from nightdesk.manifest import read_manifest
 from nightdesk.settings import Settings, load_settings
 from nightdesk.steps import build_masters, reduce
+from tests.real_data import REAL_DATA, absent
 
-FRAMES = Path(__file__).parents[2] / "shared" / "data" / "m92_kpno"
+FRAMES = REAL_DATA / "m92_kpno"
 NIGHT = date(1987, 8, 31)
 IRAF = {"fm920004": "m92010", "fm920005": "m92011", "fm920006": "m92014", "fm920007": "m92015"}
 IRAF_AIRMASS = {"fm920004": 1.066077, "fm920005": 1.069333, "fm920006": 1.084596, "fm920007": 1.08874}
 GROUPS = {"V": ("fm920004", "fm920005"), "B": ("fm920006", "fm920007")}
 
-pytestmark = pytest.mark.skipif(not FRAMES.is_dir(), reason="the frames of M92 are not at hand")
+pytestmark = pytest.mark.skipif(not FRAMES.is_dir(), reason=absent(FRAMES))
 
 CONFIGURATION = """
 [site]

@@ -37,12 +37,12 @@ from nightdesk.science.notebook import correct
 from nightdesk.settings import Data, Settings
 from nightdesk.simulate import simulate
 from nightdesk.steps import reduce
+from tests.real_data import REAL_DATA, absent
 
-REAL_DATA = Path(os.environ.get("NIGHTDESK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 NOTEBOOK = REAL_DATA.parent / "notebook.txt"
 needs_notebook = pytest.mark.skipif(
     not NOTEBOOK.is_file(),
-    reason=f"the notebook is not at {NOTEBOOK}; NIGHTDESK_REAL_DATA names the folder beside which it lies",
+    reason=absent(NOTEBOOK),
 )
 
 TARGET, FILTER, NIGHT, COEFFICIENT = "NGC5949", "R", date(2026, 11, 21), 0.0547

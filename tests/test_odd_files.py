@@ -8,7 +8,6 @@ once, in a process of its own: what they take together bounds what any of them t
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -28,13 +27,11 @@ from nightdesk.io.rejection import night_of_raw
 from nightdesk.settings import Settings
 from nightdesk.steps import reduce, report
 from tests.measured import Measured, measure
+from tests.real_data import REAL_DATA, absent
 from tests.small_night import SmallNight
 
-REAL_DATA = Path(os.environ.get("NIGHTDESK_REAL_DATA", Path(__file__).parents[2] / "shared" / "data"))
 ODD = REAL_DATA / "odd_fits"
-pytestmark = pytest.mark.skipif(
-    not ODD.is_dir(), reason=f"the odd files are not at {ODD}; NIGHTDESK_REAL_DATA names the folder that holds them"
-)
+pytestmark = pytest.mark.skipif(not ODD.is_dir(), reason=absent(ODD))
 
 MOST_SECONDS, MOST_BYTES = 10, 2 * 1024**3
 

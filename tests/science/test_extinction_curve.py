@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import csv
-from pathlib import Path
 
 import pytest
 
 from nightdesk.science.airmass import airmass_at
 from nightdesk.science.extinction_curve import SOURCES, curve_k_v, extinction_at
+from tests.real_data import REAL_DATA, absent
 
-REFERENCE = Path(__file__).parents[3] / "shared" / "data" / "extinction_curves.csv"
+REFERENCE = REAL_DATA / "extinction_curves.csv"
 
 
 def test_pt5ms_figures_are_kings() -> None:
@@ -26,7 +26,7 @@ def test_dust_raises_all_wavelengths_alike() -> None:
     assert extinction_at(6000.0, "kpno", k_v=curve_k_v("kpno")) == extinction_at(6000.0, "kpno")
 
 
-@pytest.mark.skipif(not REFERENCE.is_file(), reason="the curves as published are not at hand")
+@pytest.mark.skipif(not REFERENCE.is_file(), reason=absent(REFERENCE))
 def test_the_short_table_follows_the_curves_as_published() -> None:
     with REFERENCE.open() as stream:
         rows = list(csv.DictReader(stream))

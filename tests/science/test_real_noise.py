@@ -7,7 +7,6 @@ are looked for in a folder ``shared/data`` beside it.
 import csv
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,9 +23,10 @@ from nightdesk.science.read_noise import measure_read_noise
 from nightdesk.science.scatter import robust_scatter
 from nightdesk.science.shift import shift_planes, whole_pixels
 from nightdesk.science.sky import estimate_noise, estimate_sky
+from tests.real_data import REAL_DATA, absent
 
-FOLDER = Path(__file__).parents[3] / "shared" / "data" / "oscaar_tres1"
-pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason="the real frames are not at hand")
+FOLDER = REAL_DATA / "oscaar_tres1"
+pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=absent(FOLDER))
 
 HEADER_GAIN = 0.78
 """EGAIN of these headers; the light itself says 1.28, see the photon transfer below."""
