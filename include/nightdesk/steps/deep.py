@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 FEWEST_NIGHTS = 2
 NOISE_BOX = 10
-WHOLE = ("done", "partial")
 
 
 @dataclass(frozen=True)
@@ -124,15 +123,14 @@ def nights_of(settings: Settings, parts: tuple[str, ...]) -> list[date]:
     Returns
     -------
     list of date
-        Oldest first; nights whose stack is whole or lacks frames.
+        Oldest first. The stack itself counts, not its manifest, which is written a little later.
     """
     place = settings.root.joinpath("processed", *parts)
     nights = []
-    for manifest in place.glob("*/combined/manifest.json"):
-        values = read_json(manifest)
-        if isinstance(values, dict) and values.get("state") in WHOLE and (manifest.parent / "combined.fits").is_file():
+    for stack in place.glob("*/combined/combined.fits"):
+        if read_recipe(stack) is not None:
             with suppress(ValueError):
-                nights.append(date.fromisoformat(manifest.parent.parent.name))
+                nights.append(date.fromisoformat(stack.parent.parent.name))
     return sorted(nights)
 
 
