@@ -13,7 +13,6 @@ import pytest
 
 from nightdesk.night import night_of
 from nightdesk.settings import load_settings
-from nightdesk.simulate import simulate
 from tests.airflow.desk import Airflow, Desk
 from tools import observatory
 
@@ -23,10 +22,11 @@ HERE = Path(__file__).parent
 LIVE_TARGETS = ("M1", "M2", "M3", "M5", "M13", "M15", "M31", "M33", "M42", "M57", "M81", "M108", "M109")
 ARCHIVE_TARGET = "M101"
 FRAMES = 6
+SIZE = (96, 96)
 
 CONFIGURATION = """
 [site]
-timezone = "Atlantic/Canary"
+timezone = "{zone}"
 
 [align]
 mode = "require"
@@ -63,6 +63,12 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
     return write
 
 
+def evening_zone() -> str:
+    """Return a zone where it is evening: noon, when a night ends and `reduce_night` starts, is far from these tests."""
+    ahead = min(18 - datetime.now(UTC).hour, 14)
+    return f"Etc/GMT{-ahead:+d}"  # whose signs are those of POSIX
+
+
 @pytest.fixture(scope="session")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("observatory")
@@ -72,12 +78,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def desk(place: Path) -> Iterator[Desk]:
     """The running desk, with masters and nothing else on its disk; its logs are printed if it does not come up."""
     home, root, config = place / "home", place / "data", place / "observatory.toml"
-    night = night_of(datetime.now(UTC), ZoneInfo("Atlantic/Canary"))
-    config.write_text(CONFIGURATION.format(oldest=night - timedelta(days=40)))
+    zone = evening_zone()
+    night = night_of(datetime.now(UTC), ZoneInfo(zone))
+    config.write_text(CONFIGURATION.format(zone=zone, oldest=night - timedelta(days=40)))
     archive = tuple(night - timedelta(days=age) for age in (15, 14, 13, 12, 11))
-    live = simulate(place / "sky", targets=LIVE_TARGETS, nights=(night,), frames=FRAMES, size=(96, 96), exposure=1.0)
-    old = simulate(place / "archive", targets=(ARCHIVE_TARGET,), nights=archive, frames=2, size=(96, 96), exposure=1.0)
-    shutil.copytree(live.root / "calibs", root / "calibs")
+    root.mkdir()
     (home / "config").mkdir(parents=True)
     shutil.copy(HERE / "airflow_local_settings.py", home / "config")
     with observatory.start(home, data=root, config=config, port=FIRST_PORT) as running:
@@ -85,7 +90,7 @@ def desk(place: Path) -> Iterator[Desk]:
         settings = load_settings(config)
         desk = Desk(
             root=root,
-            skies=(live, old),
+            zone=zone,
             night=night,
             archived=archive,
             airflow=airflow,
@@ -94,6 +99,9 @@ def desk(place: Path) -> Iterator[Desk]:
             settle_seconds=settings.watch.settle_seconds,
             nights_per_day=settings.archive.nights_per_day,
         )
+        live = desk.observe("sky", targets=LIVE_TARGETS, nights=(night,), frames=FRAMES, size=SIZE)
+        desk.observe("archive", targets=(ARCHIVE_TARGET,), nights=archive, frames=2, size=SIZE)
+        shutil.copytree(live.root / "calibs", root / "calibs")
         try:
             running.wait_until_ready(300)
         except observatory.ObservatoryError as error:

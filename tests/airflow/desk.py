@@ -19,7 +19,8 @@ import httpx
 from nightdesk.group import Group
 from nightdesk.io.layout import report_path
 from nightdesk.settings import load_settings
-from nightdesk.simulate import Simulation
+from nightdesk.simulate import Simulation, simulate
+from nightdesk.simulate.programme import HOME_ZONE
 from tools import observatory
 
 T = TypeVar("T")
@@ -94,6 +95,11 @@ class Airflow:
         answer = self.call("POST", f"/dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": conf})
         return str(answer["dag_run_id"])
 
+    def backfilling(self, dag_id: str) -> bool:
+        """Tell whether a backfill is under way: there can be one at a time."""
+        backfills = self.call("GET", "/backfills", params={"dag_id": dag_id, "limit": 100})["backfills"]
+        return any(backfill["completed_at"] is None for backfill in backfills)
+
     def backfill(self, dag_id: str, begin: date, end: date) -> None:
         """Start a backfill as the dialog does, over nights that are complete too."""
         wanted = {
@@ -152,7 +158,6 @@ class Desk:
     """A data root, the sky above it, and the Airflow that watches it."""
 
     root: Path
-    skies: tuple[Simulation, ...]
     night: date
     archived: tuple[date, ...]
     airflow: Airflow
@@ -160,10 +165,18 @@ class Desk:
     config: Path
     settle_seconds: float
     nights_per_day: int
+    zone: str = HOME_ZONE
+    skies: tuple[Simulation, ...] = ()
     expected_starts: dict[str, int] = field(default_factory=dict)
     _slow_lock: threading.Lock = field(default_factory=threading.Lock)
 
     # The camera and the people
+
+    def observe(self, name: str, **wanted: Any) -> Simulation:
+        """Simulate nights whose frames are not on the disk yet."""
+        sky = simulate(self.root.with_name(name), zone=self.zone, exposure=1.0, **wanted)
+        self.skies += (sky,)
+        return sky
 
     def group(self, target: str, night: date | None = None, filter_name: str = "R") -> Group:
         return Group(night or self.night, target, filter_name)
@@ -295,7 +308,7 @@ class Desk:
         def over() -> list[dict[str, Any]]:
             runs = [run for run in self.airflow.runs(NIGHT_DAG) if run["run_type"] == "backfill"]
             ended = [run for run in runs if run["state"] in ("success", "failed") and run["end_date"] > after]
-            return ended if len(ended) == nights else []
+            return ended if len(ended) == nights and not self.airflow.backfilling(NIGHT_DAG) else []
 
         return self.wait(f"backfill of {nights} nights", over, seconds)
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from nightdesk.group import Group
-from nightdesk.simulate import drop_keyword, simulate
+from nightdesk.simulate import drop_keyword
+from tests.airflow.conftest import SIZE
 from tests.airflow.desk import GROUP_DAG, NIGHT_DAG, Desk
 
 pytestmark = pytest.mark.slow
@@ -56,11 +57,7 @@ def test_a_run_that_grows_and_shrinks_has_exactly_its_frames(desk: Desk, say: Ca
 
 def test_a_mended_group_turns_its_night_green_untouched(desk: Desk) -> None:
     night = desk.night - timedelta(days=20)
-    desk.skies += (
-        simulate(
-            desk.root.with_name("mended"), targets=("M92", "M3"), nights=(night,), frames=2, size=(96, 96), exposure=1.0
-        ),
-    )
+    desk.observe("mended", targets=("M92", "M3"), nights=(night,), frames=2, size=SIZE)
     bad, well = desk.group("M92", night), desk.group("M3", night)
     for target in ("M92", "M3"):
         desk.point(target, night)
@@ -109,8 +106,7 @@ def moment(text: str) -> float:
 def large(desk: Desk) -> Group:
     """A group of three frames as large as pt5m's, with masters of that size; not on the disk yet."""
     night = desk.night - timedelta(days=1)
-    sky = simulate(desk.root.with_name("large"), targets=("M82",), nights=(night,), size=(1092, 736), exposure=1.0)
-    desk.skies += (sky,)
+    sky = desk.observe("large", targets=("M82",), nights=(night,), size=(1092, 736))
     shutil.copytree(sky.root / "calibs", desk.root / "calibs" / f"{night}")
     desk.point("M82", night)
     return desk.group("M82", night)
@@ -125,9 +121,7 @@ def test_seconds_from_ready_to_stack(desk: Desk, large: Group, say: Callable[[st
 def test_a_live_group_beside_a_backfill_of_twenty(desk: Desk, say: Callable[[str], None]) -> None:
     nights = [desk.night - timedelta(days=age) for age in (33, 32, 31, 30)]
     targets = ("NGC1", "NGC2", "NGC3", "NGC4", "NGC5")
-    desk.skies += (
-        simulate(desk.root.with_name("twenty"), targets=targets, nights=nights, frames=2, size=(96, 96), exposure=1.0),
-    )
+    desk.observe("twenty", targets=targets, nights=nights, frames=2, size=SIZE)
     for night in nights:
         for target in targets:
             desk.point(target, night)
