@@ -110,6 +110,23 @@ def test_a_raw_that_is_cut_short_is_told_by_name(night: SmallNight, keep: int) -
         read_raw(path, CAMERA)
 
 
+def test_a_compressed_raw_whose_tiles_are_damaged_is_told(night: SmallNight) -> None:
+    path = night.raw(NAME)
+    path.parent.mkdir(parents=True)
+    hdus = fits.HDUList([fits.PrimaryHDU(), fits.CompImageHDU(night.pixels(NAME), night.header(NAME))])
+    hdus.writeto(path)
+    content = path.read_bytes()
+    tiles = len(content.rstrip(b"\0"))
+    told = 0
+    for place in range(tiles - 200, tiles, 10):
+        path.write_bytes(content[:place] + b"\0" + content[place + 1 :])
+        try:
+            read_raw(path, CAMERA)  # a tile may be damaged and still unpack
+        except FrameError as error:
+            told += "Copy it again" in str(error)
+    assert told > 0
+
+
 @pytest.mark.timeout(20)
 def test_a_zipped_raw_that_is_damaged_is_told_and_not_read_for_ever(night: SmallNight) -> None:
     path = night.write_raw(NAME)
