@@ -375,10 +375,46 @@ class Archive(_Table):
     nights_per_day: int = Field(default=5, ge=0)
 
 
-class Batch(_Table):
-    """How many frames one mapped task takes."""
+BATCHES_OF_A_GROUP = 65  # of three tasks each, and five more for the group: 200
 
-    frames_per_task: int = Field(default=1, ge=1)
+
+class Batch(_Table):
+    """How many frames one mapped task takes: a number, all of the group, or so many that it has about 200 tasks.
+
+    `archive` is for the nights of the archive that `[archive] from` opens.
+    """
+
+    frames_per_task: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = 1
+    archive: Annotated[int, Field(ge=1)] | Literal["auto", "all"] = "all"
+
+    def size(self, frames: int, *, archived: bool = False) -> int:
+        """Return how many frames of a group of so many one task takes."""
+        wanted = self.archive if archived else self.frames_per_task
+        if wanted == "all":
+            return max(frames, 1)
+        if wanted == "auto":
+            return max(1, -(-frames // BATCHES_OF_A_GROUP))
+        return max(wanted, -(-frames // LONGEST_MAP))
+
+
+LONGEST_MAP = 1024  # batches of one step; Airflow's own limit ([core] max_map_length)
+
+
+class Machine(_Table):
+    """What a task may take of the computer: threads (0: one a processor), and memory for pixels in MB."""
+
+    threads: int = Field(default=0, ge=0)
+    memory: int = Field(default=64, ge=1)
+
+    @property
+    def workers(self) -> int:
+        """How many threads compute."""
+        return self.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
+
+    def blocks(self, rows: int, bytes_of_a_row: int) -> list[slice]:
+        """Return blocks of rows, so large that those in work fit into the memory."""
+        step = max(1, min(rows, int(self.memory * 1e6) // (bytes_of_a_row * self.workers)))
+        return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 
 class Settings(_Table):
@@ -402,6 +438,7 @@ class Settings(_Table):
     watch: Watch = Watch()
     archive: Archive = Archive()
     batch: Batch = Batch()
+    machine: Machine = Machine()
     filters: dict[Name, Filter] = Field(default={"R": Filter(extinction=0.0547), "H": Filter(extinction=0.0541)})
     instruments: dict[Name, Instrument] = Field(default={"pt5m": Instrument()})
 

@@ -54,7 +54,11 @@ class RawRows:
 
     def rows(self, first: int, last: int) -> NDArray[np.float64]:
         """Return rows in ADU."""
-        pixels = self.stored_rows(first, last).astype(np.float64)
+        return self.in_adu(self.stored_rows(first, last))
+
+    def in_adu(self, stored: NDArray[Any]) -> NDArray[np.float64]:
+        """Return what stored numbers mean."""
+        pixels = stored.astype(np.float64)
         if self.scale != 1.0:
             pixels *= self.scale
         if self.zero:

@@ -47,6 +47,11 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
     StaleProduct
         If `extinction` has not yet made a frame's product from its raw as it is now.
     """
+    from nightdesk.steps import fused
+
+    if fused.applies(settings, group):
+        fused.pass_over(settings, group, names)
+        return
     work = Work.open(settings, group)
     grid = Grid.of(work)
     positions = work.positions
@@ -58,16 +63,30 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
 
 def _align(work: Work, grid: Grid, name: str) -> None:
     if name not in grid.shifts:
-        raise FrameError(f"{name}: {_why_no_row(work, name)}")
+        raise FrameError(f"{name}: {why_no_row(work, name)}")
     if not work.is_current(SHIFTED, name):
         frame = work.frame(EXTINCTION, name)
-        aligned = _rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
+        aligned = rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
         aligned.header[RECIPE] = work.recipe(SHIFTED, name)
         write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
     forget_loss(work.layout, name)  # of an earlier try of this step; those of others have been passed over
 
 
-def _why_no_row(work: Work, name: str) -> str:
+def why_no_row(work: Work, name: str) -> str:
+    """Return why a frame has no position, and what to do.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    name : str
+        The frame.
+
+    Returns
+    -------
+    str
+        A sentence or two.
+    """
     place = work.sidecar
     location = work.location
     if location is not None and place is not None and place == work.layout.own_sidecar and name in location.refused:
@@ -77,7 +96,23 @@ def _why_no_row(work: Work, name: str) -> str:
     return f"{where} has no row for it. Add one, or add a column use with 0 to leave it out."
 
 
-def _rolled(grid: Grid, name: str, frame: Frame) -> Frame:
+def rolled(grid: Grid, name: str, frame: Frame) -> Frame:
+    """Roll a frame as the notebook did, and say so in its header.
+
+    Parameters
+    ----------
+    grid : Grid
+        Its grid.
+    name : str
+        The frame.
+    frame : Frame
+        Above the atmosphere.
+
+    Returns
+    -------
+    Frame
+        Without the recipe.
+    """
     dx, dy = grid.shifts[name]
     header = frame.header.copy()
     header.add_history(f"Align: rolled by {int(dx)} pixels in x and {int(dy)} in y.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from contextlib import ExitStack
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +22,7 @@ from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.scale import exposure_scales, star_scales
 from nightdesk.science.shift import whole_pixels
-from nightdesk.science.sky import estimate_noise, estimate_sky
+from nightdesk.science.sky import noise_of_rows, sky_of_rows
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import add_names, exposures, stack_header
 
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
     from nightdesk.group import Group
     from nightdesk.settings import Settings
 
-ROWS_AT_ONCE_PIXELS = 4_000_000
+BYTES_OF_A_VALUE = 26  # three float64 and a uint16
 NOISE_BOX = 10
 
 
@@ -67,16 +66,24 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> dict[str, Any
     StaleProduct
         If a frame that nobody lost has no current product: a later try finds it.
     """
-    work = Work.open(settings, group)
+    from nightdesk.steps import fused  # which builds on this module
+
+    work = fused.Fused.open(settings, group) if fused.applies(settings, group) else Work.open(settings, group)
     if work.positions is None and work.needs_positions:
         raise Waiting(f"{group.key} waits for positions; the log of find_sidecar says which file to write.")
+    if isinstance(work, fused.Fused):
+        work.prepare(names)
     with locked(work.layout.lock, shared=True):
         chosen, left_out = _choose(work, names)
         if not chosen:
             reasons = " ".join(f"{name}: {reason.rstrip('.')}." for name, reason in sorted(left_out.items()))
             raise GroupError(f"{group.key}: there is no frame to combine. {reasons}")
         if read_recipe(work.layout.stack) != work.stack_recipe(chosen):
-            frame, extra, chosen = (_notebook_stack if work.notebook else _standard_stack)(work, chosen)
+            if isinstance(work, fused.Fused) and work.notebook:
+                made: _Stack = work.notebook_stack(chosen), [], chosen
+            else:
+                made = (_notebook_stack if work.notebook else _standard_stack)(work, chosen)
+            frame, extra, chosen = made
             frame.header[RECIPE] = work.stack_recipe(chosen)
             write_frame(work.layout.stack, frame, depth=settings.depth, extra=extra)
     exposure = _total_exposure(work, chosen)
@@ -125,32 +132,52 @@ _Stack = tuple[Frame, list[Any], list[str]]
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
     frames = [read_frame(work.layout.product(SHIFTED, name)) for name in names]
     data, variance = notebook.combine([frame.data for frame in frames], [frame.variance for frame in frames])
-    header = frames[0].header.copy()
+    return Frame(data, variance, None, None, notebook_header(frames[0].header, names)), [], names
+
+
+def notebook_header(first: fits.Header, names: Sequence[str]) -> fits.Header:
+    """Return the header of the notebook's stack.
+
+    Parameters
+    ----------
+    first : Header
+        Of the first frame, aligned.
+    names : sequence of str
+        The frames.
+
+    Returns
+    -------
+    Header
+        Without the recipe.
+    """
+    header = first.copy()
     add_names(header, names)
     header.add_history(f"Combine: median of {len(names)} frames.")
-    return Frame(data, variance, None, None, header), [], names
+    return header
 
 
-@dataclass
-class _Aligned:
-    """An aligned product, opened so that rows can be read from it."""
+class Aligned:
+    """A frame on the grid, from which rows can be had.
 
-    name: str
-    hdus: fits.HDUList
-    scale: float = 1.0
-    sky: float = 0.0
-    zero: float = 0.0
-    noise: float = 0.0
+    Parameters
+    ----------
+    name : str
+        The frame.
+    header : Header
+        Of the aligned frame.
+    shape : tuple of int
+        Shape (ny, nx) of the grid.
+    """
 
-    @property
-    def header(self) -> fits.Header:
-        return self.hdus[0].header
+    def __init__(self, name: str, header: fits.Header, shape: tuple[int, int]) -> None:
+        self.name, self.header, self.shape = name, header, shape
+        self.scale, self.sky, self.zero, self.noise = 1.0, 0.0, 0.0, 0.0
 
     @property
     def offset(self) -> tuple[int, int, bool, int]:
         """Where the detector lies, to a pixel, its turn included: frames that share it share the masters' noise."""
         header = self.header
-        corner = math.radians(header["ROTATED"]) * 0.5 * math.hypot(*self.hdus[0].shape)
+        corner = math.radians(header["ROTATED"]) * 0.5 * math.hypot(*self.shape)
         return whole_pixels(header["XSHIFT"]), whole_pixels(header["YSHIFT"]), header["FLIPPED"], whole_pixels(corner)
 
     @property
@@ -158,43 +185,76 @@ class _Aligned:
         """By what the variance of a large area exceeds the sum of VAR: above 1 where it was interpolated."""
         return float(self.header["CORRFACT"])
 
-    def rows(self, plane: str, first: int, last: int) -> NDArray[Any]:
-        return np.asarray(self.hdus[plane].section[first:last])
-
-    def plane(self, plane: str) -> NDArray[Any]:
-        return self.rows(plane, 0, self.hdus[0].shape[0])
+    def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return rows of data, variance, shared variance and flags, as they are."""
+        raise NotImplementedError
 
     def measure(self) -> None:
         """Measure the sky and its noise, as the frame's own units have them."""
-        flags = self.plane("DQ")
+        looks: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
+
+        def _look(rows: slice, plane: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            place = (rows.start or 0, self.shape[0] if rows.stop is None else rows.stop)
+            if place not in looks:
+                looks[place] = self.block(*place)
+            return looks[place][plane], looks[place][3]
+
         try:
-            self.sky, _ = estimate_sky(self.plane("SCI"), flags)
+            self.sky, _ = sky_of_rows(lambda rows: _look(rows, 0), self.shape)
         except ValueError as error:
             raise FrameError(f"{self.name}: its sky cannot be measured: {error} Remove the frame.") from error
-        self.noise = estimate_noise(self.plane("VAR"), flags)
+        self.noise = noise_of_rows(lambda rows: _look(rows, 1), self.shape)
 
-    def levelled(self, first: int, last: int) -> NDArray[np.float64]:
-        """Return rows on the reference's scale and sky."""
-        return self.rows("SCI", first, last).astype(np.float64) * self.scale - self.zero
+    def plane(self, number: int) -> NDArray[Any]:
+        """Return a whole plane: 0 data, 1 variance, 2 shared variance, 3 flags."""
+        return self.block(0, self.shape[0])[number]
 
-    def noisy(self, plane: str, first: int, last: int) -> NDArray[np.float64]:
-        """Return rows of a variance on the reference's scale."""
-        return self.rows(plane, first, last).astype(np.float64) * self.scale**2
+    def fill(self, number: int, first: int, last: int, cubes: _Cubes) -> None:
+        """Lay rows, on the reference's scale and sky, into the cubes as their frame of this number."""
+        data, variance, shared, flags = self.block(first, last)
+        np.multiply(data, self.scale, out=cubes[0][number], dtype=np.float64)
+        cubes[0][number] -= self.zero
+        np.multiply(variance, self.scale**2, out=cubes[1][number], dtype=np.float64)
+        np.multiply(shared, self.scale**2, out=cubes[2][number], dtype=np.float64)
+        cubes[3][number] = flags
+
+
+_Cubes = tuple["NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.float64]", "NDArray[np.uint16]"]
+
+
+class _Product(Aligned):
+    """An aligned product on disk."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        self.path = work.layout.product(SHIFTED, name)
+        with fits.open(self.path, memmap=False, lazy_load_hdus=True) as hdus:
+            super().__init__(name, hdus[0].header.copy(), hdus[0].shape)
+
+    def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Read rows of the product."""
+        with fits.open(self.path, memmap=False, lazy_load_hdus=True) as hdus:  # more frames than a process may open
+            sci, variance, shared, flags = (
+                np.asarray(hdus[name].section[first:last]) for name in ("SCI", "VAR", "VARCAL", "DQ")
+            )
+        return sci, variance, shared, flags
 
 
 def _standard_stack(work: Work, names: list[str]) -> _Stack:
+    from nightdesk.steps import fused
+
     settings = work.settings.combine
-    with ExitStack() as files:
-        frames = [_open(work, name, files) for name in names]
-        ny, nx = frames[0].hdus[0].shape
-        frames = _measured(work, frames)
-        _set_scales(work, frames)
-        if settings.match_sky:
-            for frame in frames:
-                frame.zero = frame.sky * frame.scale - frames[0].sky
-        combined = _in_blocks(work, frames, ny, nx)
-        shared = np.minimum(_shared_variance(frames, settings.method, ny, nx), combined.variance)
-        header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
+    opened: list[Aligned] = (
+        [work.aligned(name) for name in names]
+        if isinstance(work, fused.Fused)
+        else [_Product(work, name) for name in names]
+    )
+    frames = _measured(work, opened)
+    _set_scales(work, frames)
+    if settings.match_sky:
+        for frame in frames:
+            frame.zero = frame.sky * frame.scale - frames[0].sky
+    combined, shared = _in_blocks(work, frames)
+    header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
     for number, frame in enumerate(frames, start=1):
         if settings.scale != "none":
             header[f"SCAL{number:04d}"] = (frame.scale, "factor it was multiplied by")
@@ -220,25 +280,25 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     return stack, extra, [frame.name for frame in frames]
 
 
-def _open(work: Work, name: str, files: ExitStack) -> _Aligned:
-    return _Aligned(name, files.enter_context(fits.open(work.layout.product(SHIFTED, name), memmap=False)))
-
-
-def _measured(work: Work, frames: list[_Aligned]) -> list[_Aligned]:
+def _measured(work: Work, frames: list[Aligned]) -> list[Aligned]:
     """Measure each frame's sky; a frame without any is lost, not the group."""
-    good = []
-    for frame in frames:
+
+    def _measure(frame: Aligned) -> Aligned | None:
         try:
             frame.measure()
-            good.append(frame)
         except FrameError as error:
             record_loss(work.layout, frame.name, "combine", error, work.raw_state(frame.name))
+            return None
+        return frame
+
+    with ThreadPoolExecutor(work.settings.machine.workers) as pool:
+        good = [frame for frame in pool.map(_measure, frames) if frame is not None]
     if not good:
         raise GroupError(f"{work.group.key}: no frame has a sky that can be measured; see the frames in postISR.")
     return good
 
 
-def _set_scales(work: Work, frames: list[_Aligned]) -> None:
+def _set_scales(work: Work, frames: list[Aligned]) -> None:
     """Bring frames to the reference's exposure time, or to the brightness of its stars, where the settings say so."""
     how = work.settings.combine.scale
     if how == "none" or len(frames) == 1:
@@ -248,56 +308,72 @@ def _set_scales(work: Work, frames: list[_Aligned]) -> None:
             names = [frame.name for frame in frames]
             scales = exposure_scales(exposures(work, names, [frame.header for frame in frames]))
         else:
-            scales = star_scales([frame.plane("SCI") for frame in frames], [frame.plane("DQ") for frame in frames])
+            scales = star_scales([frame.plane(0) for frame in frames], [frame.plane(3) for frame in frames])
     except ValueError as error:
         raise GroupError(f"{work.group.key}: [combine] scale = {how!r}: {error}") from error
     for frame, scale in zip(frames, scales, strict=True):
         frame.scale = float(scale)
 
 
-def _in_blocks(work: Work, frames: list[_Aligned], ny: int, nx: int) -> Combined:
-    """Combine by blocks of rows, so that memory does not grow with the frames' size."""
-    settings = work.settings.combine
+def _in_blocks(work: Work, frames: Sequence[Aligned]) -> tuple[Combined, NDArray[Any]]:
+    """Combine by blocks of rows, so that memory does not grow with the number or size of frames.
+
+    Returns
+    -------
+    combined : Combined
+        The stack, in the number type of its product.
+    shared : ndarray, shape (ny, nx)
+        The part of its variance that came from the masters, which stacks of other nights may share.
+    """
+    settings, machine = work.settings.combine, work.settings.machine
+    ny, nx = frames[0].shape
+    n = len(frames)
     offsets = {offset: number for number, offset in enumerate(dict.fromkeys(frame.offset for frame in frames))}
-    step = max(1, ROWS_AT_ONCE_PIXELS // (nx * len(frames)))
-    blocks = []
-    for first in range(0, ny, step):
-        last = min(first + step, ny)
-        blocks.append(
-            combine_frames(
-                [frame.levelled(first, last) for frame in frames],
-                [frame.noisy("VAR", first, last) for frame in frames],
-                [frame.noisy("VARCAL", first, last) for frame in frames],
-                [frame.rows("DQ", first, last) for frame in frames],
-                offset_groups=[offsets[frame.offset] for frame in frames],
-                sigmas=[frame.noise * frame.scale for frame in frames],
-                method=settings.method,
-                clip_sigma=settings.clip_sigma,
-                weights=_weights(frames) if settings.method == "weighted" else None,
-                level=frames[0].sky,
-                map_rejections=settings.map_rejections,
-            )
+    data, variance, shared = (np.empty((ny, nx), work.settings.depth) for _ in range(3))
+    flags, coverage, rejected = (np.empty((ny, nx), np.uint16) for _ in range(3))
+    rejections = np.zeros((n, ny, nx), bool) if settings.map_rejections else None
+    factor = _shared_factor(frames, settings.method)
+
+    def _combine(rows: slice) -> NDArray[np.intp]:
+        height = rows.stop - rows.start
+        values, variances, shares = (np.empty((n, height, nx)) for _ in range(3))
+        cubes = (values, variances, shares, np.empty((n, height, nx), np.uint16))
+        for number, frame in enumerate(frames):
+            frame.fill(number, rows.start, rows.stop, cubes)
+        block = combine_frames(
+            *cubes,
+            offset_groups=[offsets[frame.offset] for frame in frames],
+            sigmas=[frame.noise * frame.scale for frame in frames],
+            method=settings.method,
+            clip_sigma=settings.clip_sigma,
+            weights=_weights(frames) if settings.method == "weighted" else None,
+            level=frames[0].sky,
+            map_rejections=settings.map_rejections,
         )
-    maps = [block.rejection_map for block in blocks if block.rejection_map is not None]
-    return Combined(
-        data=np.concatenate([block.data for block in blocks]),
-        variance=np.concatenate([block.variance for block in blocks]),
-        flags=np.concatenate([block.flags for block in blocks]),
-        coverage=np.concatenate([block.coverage for block in blocks]),
-        rejected=np.concatenate([block.rejected for block in blocks]),
-        rejected_by_frame=np.sum([block.rejected_by_frame for block in blocks], axis=0),
-        rejection_map=None if not maps else np.concatenate(maps, axis=1),
-    )
+        data[rows], variance[rows], flags[rows] = block.data, block.variance, block.flags
+        coverage[rows], rejected[rows] = block.coverage, block.rejected
+        total = np.zeros((height, nx))
+        for plane in cubes[2]:
+            total += plane
+        shared[rows] = np.minimum(total / n * factor, block.variance)
+        if rejections is not None:
+            rejections[:, rows] = block.rejection_map
+        return block.rejected_by_frame
+
+    blocks = machine.blocks(ny, n * nx * BYTES_OF_A_VALUE)
+    with ThreadPoolExecutor(machine.workers) as pool:
+        by_frame = np.sum(list(pool.map(_combine, blocks)), axis=0)
+    return Combined(data, variance, flags, coverage, rejected, by_frame, rejections), shared
 
 
-def _weights(frames: list[_Aligned]) -> NDArray[np.float64] | None:
+def _weights(frames: Sequence[Aligned]) -> NDArray[np.float64] | None:
     """Return one weight per frame; None for the usual ones, where no interpolation has smoothed the noise."""
     if all(frame.correlation == 1.0 for frame in frames):
         return None
     return np.array([1.0 / (frame.noise**2 * frame.scale**2 * frame.correlation) for frame in frames])
 
 
-def _correlation(frames: list[_Aligned], method: str) -> float:
+def _correlation(frames: list[Aligned], method: str) -> float:
     """Return by what the variance of a large area of the stack exceeds the sum of VAR.
 
     What interpolation makes neighbours share is shared by their mean. A median is the mean and noise of its own, which
@@ -309,10 +385,10 @@ def _correlation(frames: list[_Aligned], method: str) -> float:
     return (c_n + mean - 1.0) / c_n
 
 
-def _shared_variance(frames: list[_Aligned], method: str, ny: int, nx: int) -> NDArray[np.float64]:
-    """Return the part of the stack's variance that came from the masters, which stacks of other nights may share.
+def _shared_factor(frames: Sequence[Aligned], method: str) -> float:
+    """Return what makes of the frames' mean shared variance that of the stack, for whole coverage.
 
-    For whole coverage: the mean of the frames' over the number of different offsets, and what a median adds.
+    It is one over the number of different offsets, times what a median adds.
     """
     n = len(frames)
     sizes = Counter(frame.offset for frame in frames).values()
@@ -320,10 +396,7 @@ def _shared_variance(frames: list[_Aligned], method: str, ny: int, nx: int) -> N
     spread = 1.0
     if method == "median" and n > 1:
         spread += (median_variance_factor(n) - 1.0) * (groups - 1.0) / (n - 1)
-    total = np.zeros((ny, nx))
-    for frame in frames:
-        total += frame.noisy("VARCAL", 0, ny)
-    return total / n / groups * spread
+    return spread / groups
 
 
 def _shared_hdu(shared: NDArray[np.float64], depth: str) -> fits.ImageHDU:
@@ -338,7 +411,7 @@ def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
     return hdu
 
 
-def _provenance_hdu(work: Work, frames: list[_Aligned]) -> fits.BinTableHDU:
+def _provenance_hdu(work: Work, frames: list[Aligned]) -> fits.BinTableHDU:
     rows = [("science", work.raw_path(frame.name), frame.zero) for frame in frames]
     rows += [(f"master {role}", path, 0.0) for role, path in work.masters.by_role.items()]
     if (sidecar := work.sidecar) is not None:

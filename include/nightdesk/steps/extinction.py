@@ -41,6 +41,11 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
     StaleProduct
         If `isr` has not yet made a frame's product from its raw as it is now.
     """
+    from nightdesk.steps import fused
+
+    if fused.applies(settings, group):
+        fused.pass_over(settings, group, names)
+        return
     work = Work.open(settings, group)
     run_batch(work, "extinction", names, lambda name: _correct(work, name))
 
@@ -52,7 +57,7 @@ def _correct(work: Work, name: str) -> None:
         return
     frame = read_frame(work.require(POST_ISR, name))
     work.layout.product(SHIFTED, name).unlink(missing_ok=True)
-    corrected = frame if frame.header.get("EXTCORR") is True else _above_atmosphere(work, name, frame)
+    corrected = frame if frame.header.get("EXTCORR") is True else above_atmosphere(work, name, frame)
     corrected.header[RECIPE] = work.recipe(EXTINCTION, name)
     write_frame(work.layout.product(EXTINCTION, name), corrected, depth=work.settings.depth)
     _describe(work, name, corrected)
@@ -62,7 +67,23 @@ def _describe(work: Work, name: str, frame: Frame) -> None:
     write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
 
 
-def _above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
+def above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
+    """Correct a frame for extinction, and say so in its header.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+    name : str
+        The frame.
+    frame : Frame
+        Of any shape, as `isr` left it.
+
+    Returns
+    -------
+    Frame
+        Without the recipe.
+    """
     coefficient = find_coefficient(work.settings, work.group)
     airmass, k = float(frame.header["AIRMASS"]), coefficient.k
     header = frame.header.copy()

@@ -53,6 +53,11 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
     SetupError
         If a master is missing or does not fit.
     """
+    from nightdesk.steps import fused
+
+    if fused.applies(settings, group):
+        fused.check(settings, group, names)
+        return
     work = Work.open(settings, group)
     calibration = Calibration(work)
     run_batch(work, "isr", names, lambda name: _reduce(work, calibration, name))

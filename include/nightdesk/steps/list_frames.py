@@ -13,6 +13,7 @@ from nightdesk.io.atomic import locked
 from nightdesk.io.inventory import name_collisions, select_frames, take_inventory
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.manifest import write_inputs
+from nightdesk.readiness import watched_since
 
 if TYPE_CHECKING:
     from nightdesk.group import Group
@@ -35,7 +36,7 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     Returns
     -------
     list of list of str
-        Frame names, sorted, ``[batch] frames_per_task`` in each.
+        Frame names, sorted, as many in each as ``[batch]`` says.
 
     Raises
     ------
@@ -66,8 +67,30 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
     settings.filter_of(group)
     find_masters(settings, layout, inputs)
     _require_space(settings, layout, inputs)
-    size = settings.batch.frames_per_task
+    size = batch_size(settings, group, len(inputs.frames))
     return [list(inputs.frames[start : start + size]) for start in range(0, len(inputs.frames), size)]
+
+
+def batch_size(settings: Settings, group: Group, frames: int) -> int:
+    """Return how many frames one task takes.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    frames : int
+        How many it has.
+
+    Returns
+    -------
+    int
+        At least 1.
+    """
+    opened = settings.archive.from_night
+    archived = opened is not None and opened <= group.night < watched_since(settings)
+    return settings.batch.size(frames, archived=archived)
 
 
 def _refuse_another_night(layout: Layout) -> None:

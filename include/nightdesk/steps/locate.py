@@ -50,6 +50,10 @@ def run(settings: Settings, group: Group) -> str:
     StaleProduct
         If `list_frames` has not run.
     """
+    from nightdesk.steps import fused
+
+    if fused.applies(settings, group):
+        return fused.find_positions(settings, group)
     return locate(Work.open(settings, group))
 
 

@@ -8,7 +8,7 @@ knows without any clock whether its work is done, and whether its predecessor's 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from astropy.io import fits
 
@@ -54,7 +54,7 @@ class Work:
     _stars: dict[str, Stars] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, settings: Settings, group: Group) -> Work:
+    def open(cls, settings: Settings, group: Group) -> Self:
         """Return the group's work as its last `list_frames` laid it out; `StaleProduct` when it has not."""
         layout = Layout(settings, group)
         return cls(settings, group, layout, require_inputs(layout))

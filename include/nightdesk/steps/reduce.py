@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one_line
 from nightdesk.io.atomic import locked
 from nightdesk.io.layout import Layout
+from nightdesk.settings import Batch
 from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, locate, publish, solve, verdict
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from nightdesk.group import Group
     from nightdesk.settings import Settings
+
+AT_ONCE = 8  # frames that share the reading of the masters, and are one step of the progress bar
 
 
 def run(
@@ -49,6 +52,8 @@ def run(
     SetupError
         When a master, a setting or the sidecar is wrong; the manifest is written all the same.
     """
+    # all in one process: where no product but the stack is kept, that is one pass over the raws
+    settings = settings.model_copy(update={"batch": Batch(frames_per_task="all")})
     with locked(Layout(settings, group).lock.with_name(".run.lock"), patience=0):
         try:
             names = [name for batch in list_frames.run(settings, group, run_id=run_id) for name in batch]
@@ -83,8 +88,8 @@ def _each(
     names: list[str],
     progress: Callable[[str, int, int], None],
 ) -> None:
-    for done, name in enumerate(names):
+    for done in range(0, len(names), AT_ONCE):
         progress(step, done, len(names))
         with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
-            work(settings, group, [name])
+            work(settings, group, names[done : done + AT_ONCE])
     progress(step, len(names), len(names))

@@ -20,6 +20,7 @@ from nightdesk.io.layout import EXTINCTION, POST_ISR, Layout
 from nightdesk.io.repair import repairs_hash
 from nightdesk.manifest import SCHEMA, FileState
 from nightdesk.quality import Quality, grade_stack
+from nightdesk.steps import fused
 from nightdesk.steps.find_sidecar import told_by_locate
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import read_names
@@ -172,11 +173,17 @@ def _fate(work: Work, name: str, used: Sequence[str], tasks: Mapping[str, str]) 
     for step in STEPS:
         if tasks.get(step) in ("failed", "upstream_failed"):
             return LOST, f"{step} did not succeed; its log says why. Clear that task with its downstream."
-    if positions is None and work.needs_positions and work.is_current(EXTINCTION, name):
+    if positions is None and work.needs_positions and _could_wait(work, name):
         return WAITING, f"it waits for its position in {_sidecar_place(work)}"
     if work.raw_state(name) is None:
         return LOST, "its raw file is gone, or stands twice with different content. Clear the whole run."
     return LOST, NOT_IN_STACK
+
+
+def _could_wait(work: Work, name: str) -> bool:
+    """Tell whether a frame is as far as it can be without its position; in one pass it has no product by then."""
+    in_one_pass = fused.applies(work.settings, work.group) and work.raw_state(name) is not None
+    return in_one_pass or work.is_current(EXTINCTION, name)
 
 
 def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outcome, run_id: str) -> None:

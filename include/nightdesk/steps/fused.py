@@ -1,0 +1,516 @@
+"""The fused pass: from raws to the stack in one go, block by block of rows, where no product between them is kept.
+
+Every block of rows is read from every raw, calibrated, corrected for extinction, shifted and combined before the next
+one is; the masters are held once. The stack has the bits of the one that the steps make by way of products on disk:
+where those are float32, the values here are rounded as often.
+
+The steps stay: `isr` checks what headers tell, `locate` finds the positions, `combine` does all the rest.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from nightdesk.errors import FrameError, FrameLost, StaleProduct
+from nightdesk.io.frame import RECIPE, Frame
+from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
+from nightdesk.io.rows import RawRows, open_rows
+from nightdesk.manifest import FileState, forget_loss, read_inputs, renew_raw
+from nightdesk.science import compiled, notebook
+from nightdesk.science.extinction import extinction_factor
+from nightdesk.science.flag import NO_DATA
+from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
+from nightdesk.science.planes import Planes
+from nightdesk.steps.align import describe_shift, rolled, why_no_row
+from nightdesk.steps.batch import run_batch
+from nightdesk.steps.calibration import Calibration
+from nightdesk.steps.coefficient import find_coefficient
+from nightdesk.steps.combine import Aligned, notebook_header
+from nightdesk.steps.extinction import above_atmosphere
+from nightdesk.steps.grid import Grid
+from nightdesk.steps.isr import describe_notebook, describe_standard, require_member, require_sound, tell_airmass
+from nightdesk.steps.list_frames import batch_size
+from nightdesk.steps.locate import locate
+from nightdesk.steps.raw_image import raw_image, read_raw_image
+from nightdesk.steps.recipe import Work
+from nightdesk.steps.residual import measure_residual
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from astropy.io import fits
+    from numpy.typing import NDArray
+
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
+
+CHUNK = 32
+"""Rows for which the masters are prepared at once."""
+
+_WHOLE_FILES = (".gz", ".fz")
+_OF_ROWS = ("bias", "bias_variance", "dark", "dark_variance", "flat", "flat_variance", "bad_pixels")
+
+
+def applies(settings: Settings, group: Group) -> bool:
+    """Tell whether a group is reduced in one pass.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings: only the stack is kept, a task takes the whole group, and each pixel of the stack
+        needs only its own pixel of each frame.
+    group : Group
+        The group, with its frames listed.
+
+    Returns
+    -------
+    bool
+        False also where the frames are not listed yet.
+    """
+    if settings.products.keep != "stack":
+        return False
+    instrument = settings.instrument_of(group)
+    if instrument.overscan or instrument.trim or instrument.amplifiers or instrument.extension is not None:
+        return False
+    if settings.profile == "standard":
+        plain = settings.align.resample == "integer" and settings.combine.scale != "stars"
+        if not plain or settings.filter_of(group).cosmic_rays != "stack":
+            return False
+    inputs = read_inputs(Layout(settings, group))
+    if inputs is None or not inputs.frames or batch_size(settings, group, len(inputs.frames)) < len(inputs.frames):
+        return False
+    return not any(path.lower().endswith(_WHOLE_FILES) for path in inputs.raws)
+
+
+def check(settings: Settings, group: Group, names: Sequence[str]) -> None:
+    """Do of `isr` what headers tell: the pixels come when the frames are combined.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    names : sequence of str
+        The frames.
+
+    Raises
+    ------
+    FrameError
+        After the good frames are checked, naming the bad ones and what to do.
+    SetupError
+        If a master is missing or does not fit.
+    """
+    work = Fused.open(settings, group)
+    run_batch(work, "isr", names, work.open_source)
+
+
+def pass_over(settings: Settings, group: Group, names: Sequence[str]) -> None:
+    """Leave the frames to `combine`.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    names : sequence of str
+        The frames.
+
+    Raises
+    ------
+    FrameLost
+        If `isr` lost all of them.
+    """
+    work = Work.open(settings, group)
+    losses = [(name, work.loss(name)) for name in names]
+    if losses and all(loss for _, loss in losses):
+        raise FrameLost(
+            " ".join(f"{name} was lost in {loss['step']}: {loss['reason']}" for name, loss in losses if loss)
+        )
+
+
+def find_positions(settings: Settings, group: Group) -> str:
+    """Do what `locate` does, with frames that are made in memory, one at a time.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+
+    Returns
+    -------
+    str
+        A sentence for the log.
+    """
+    return locate(Fused.open(settings, group))
+
+
+@dataclass(frozen=True)
+class Source:
+    """One raw: where its rows are, what is done to them, and its header above the atmosphere."""
+
+    name: str
+    rows: RawRows
+    header: fits.Header
+    arguments: dict[str, Any]
+    factor: float
+
+
+MOST_SOURCES = 2000
+
+_sources: OrderedDict[str, Source] = OrderedDict()
+"""What this process has opened, by recipe: the steps of a run by hand follow one another."""
+
+
+@dataclass
+class Fused(Work):
+    """A group whose frames are made in memory."""
+
+    sources: dict[str, Source] = field(default_factory=dict)
+    grid: Grid | None = None
+    placed: bool = False
+    headers: dict[str, fits.Header] = field(default_factory=dict)
+    _calibration: Calibration | None = None
+    _prepared: OrderedDict[tuple[float, float, int], Prepared] = field(default_factory=OrderedDict)
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_current(self, step: str, name: str) -> bool:
+        """Tell whether a frame can be had: opened, and for the grid placed on it."""
+        if step == SHIFTED:
+            return name in self.headers
+        if name not in self.sources and not self.placed:
+            self.open_sources([name])
+        return name in self.sources
+
+    def header(self, step: str, name: str) -> fits.Header:
+        """Return a frame's header above the atmosphere."""
+        return self._source(name).header
+
+    def frame(self, step: str, name: str) -> Frame:
+        """Return a whole frame above the atmosphere, as its product would be."""
+        source = self._source(name)
+        data, variance, shared, flags = self.calibrated(source, 0, source.rows.shape[0])
+        depth = self.settings.depth
+        return Frame(data.astype(depth), variance.astype(depth), shared.astype(depth), flags, source.header)
+
+    def _source(self, name: str) -> Source:
+        try:
+            return self.sources[name]
+        except KeyError:
+            raise StaleProduct(f"{name}: it was not opened. Clear the whole run.") from None
+
+    def open_sources(self, names: Sequence[str]) -> None:
+        """Open the frames that `isr` found good; one that is bad by now is on record."""
+        with suppress(FrameError, FrameLost):
+            run_batch(self, "isr", [name for name in names if not self.loss(name)], self.open_source)
+
+    def open_source(self, name: str) -> None:
+        """Check a raw by its header and note what is to be done with it."""
+        path = self.raw_path(name)
+        state = FileState.of(self.layout, path)
+        self._opened(name, path, state)
+        forget_loss(self.layout, name)
+        renew_raw(self.layout, state)
+
+    def _opened(self, name: str, path: Path, state: FileState) -> None:
+        if self._calibration is None:
+            self._calibration = Calibration(self)
+        recipe = self.recipe(EXTINCTION, name)
+        if (known := _sources.get(recipe)) is not None and known.rows.path == path:
+            self.sources[name] = known
+            return
+        require_member(self, path, state)
+        instrument = self.settings.instrument_of(self.group)
+        opened = open_rows(path, instrument)
+        if opened is None:
+            whole = read_raw_image(self.settings, path, instrument)  # says what is wrong with it, if anything is
+            rows: RawRows = _Held.of(path, whole.pixels)
+            raw = whole
+        else:
+            rows, header = opened
+            raw = raw_image(self.settings, path, np.broadcast_to(np.uint16(0), rows.shape), header, instrument)
+        airmass = require_sound(self, raw)
+        if self.notebook:
+            self._calibration.masters(rows.shape)
+            gain, product = describe_notebook(self, raw)
+            arguments: dict[str, Any] = {"gain": gain}
+        else:
+            arguments, product = describe_standard(self, self._calibration, raw)
+        tell_airmass(product, airmass)
+        product[RECIPE] = self.recipe(POST_ISR, name)
+        product = _as_read_back(product, scientific=not self.notebook)
+        corrected = product.get("EXTCORR") is True
+        if not corrected:
+            dot = np.zeros((1, 1))
+            product = above_atmosphere(self, name, Frame(dot, dot, None, None, product)).header
+        k = find_coefficient(self.settings, self.group).k
+        factor = 1.0 if corrected else extinction_factor(float(product["AIRMASS"]), k)
+        self.sources[name] = Source(name, rows, product, arguments, factor)
+        if not isinstance(rows, _Held):
+            _sources[recipe] = self.sources[name]
+            while len(_sources) > MOST_SOURCES:
+                _sources.popitem(last=False)
+
+    def prepare(self, names: Sequence[str]) -> None:
+        """Open the frames and lay them on the grid; those that do not fit are on record."""
+        self.open_sources(names)
+        self.placed = True
+        positions = self.positions
+        unused = {row.name for row in positions.rows if not row.use} if positions else set()
+        self.grid = Grid.of(self)
+        wanted = [name for name in names if name in self.sources and name not in unused]
+        with ThreadPoolExecutor(self.settings.machine.workers) as pool:
+            placed = dict(zip(wanted, pool.map(self._placed, wanted), strict=True))
+
+        def _note(name: str) -> None:
+            """Note where a frame lies, or what is wrong with that."""
+            header = placed[name]
+            if isinstance(header, FrameError):
+                raise header
+            self.headers[name] = header
+
+        if wanted:
+            with suppress(FrameError):
+                run_batch(self, "align", wanted, _note)
+
+    def _placed(self, name: str) -> fits.Header | FrameError:
+        grid, source = self.grid, self.sources[name]
+        assert grid is not None
+        try:
+            if name not in grid.shifts:
+                raise FrameError(f"{name}: {why_no_row(self, name)}")
+            if self.notebook:
+                dot = np.zeros((1, 1))
+                return rolled(grid, name, Frame(dot, dot, None, None, source.header)).header
+            frame = _Live(self, source, source.header)
+            checked = Planes(*frame.block(0, frame.shape[0]))
+            return describe_shift(self, grid, name, source.header, measure_residual(self, grid, name, checked))
+        except FrameError as error:
+            return error
+
+    def aligned(self, name: str) -> Aligned:
+        """Return a frame on the grid."""
+        return _Live(self, self.sources[name], self.headers[name])
+
+    def calibrated(self, source: Source, first: int, last: int) -> tuple[NDArray[Any], ...]:
+        """Return rows of data, variance, shared variance and flags above the atmosphere."""
+        nx = source.rows.shape[1]
+        counts = source.rows.rows(first, last)
+        data, variance, shared = (np.empty((last - first, nx)) for _ in range(3))
+        flags = np.empty((last - first, nx), np.uint16)
+        for number in range(first // CHUNK, -(-last // CHUNK)):
+            start, stop = max(first, number * CHUNK), min(last, (number + 1) * CHUNK)
+            part = slice(start - first, stop - first)
+            self._calibrate(
+                source, counts[part], start, number, (data[part], variance[part], shared[part], flags[part])
+            )
+        return data, variance, shared, flags
+
+    def _calibrate(
+        self, source: Source, counts: NDArray[np.float64], start: int, number: int, out: tuple[NDArray[Any], ...]
+    ) -> None:
+        arguments, single = source.arguments, self.settings.depth == "float32"
+        first = start - number * CHUNK
+        masters = self._masters_of(source, number).rows(first, first + len(counts))
+        noise, saturation = arguments["read_noise"], arguments["saturation"]
+        simple = np.ndim(noise) == 0 and (saturation is None or np.ndim(saturation) == 0)
+        if compiled.available() and simple and (source.rows.stored.kind != "f" or np.isfinite(counts).all()):
+            compiled.calibrate(
+                counts,
+                masters,
+                gain=arguments["gain"],
+                read_noise=float(noise),
+                saturation=None if saturation is None else float(saturation),
+                factor=source.factor,
+                single=single,
+                out=out,
+            )
+            return
+        rows = slice(start, start + len(counts))
+        planes = apply_masters(
+            counts,
+            Prepared(*masters),  # type: ignore[arg-type]
+            gain=arguments["gain"],
+            read_noise=noise[rows] if np.ndim(noise) else noise,
+            saturation=saturation[rows] if np.ndim(saturation or 0.0) else saturation,
+        )
+        depth = np.float32 if single else np.float64
+        square = source.factor**2
+        for plane, values, factor in (
+            (out[0], planes.data, source.factor),
+            (out[1], planes.variance, square),
+            (out[2], planes.shared_variance, square),
+        ):
+            plane[:] = (values.astype(depth).astype(np.float64) * factor).astype(depth)
+        out[3][:] = planes.flags
+
+    def _masters_of(self, source: Source, number: int) -> Prepared:
+        """Return the masters of a chunk of rows; prepared once for all frames of one gain and dark scale."""
+        arguments = source.arguments
+        key = (arguments["gain"], arguments["dark_scale"], number)
+        with self._guard:
+            if key in self._prepared:
+                self._prepared.move_to_end(key)
+                return self._prepared[key]
+        ny, nx = source.rows.shape
+        rows = slice(number * CHUNK, min((number + 1) * CHUNK, ny))
+        sliced: dict[str, Any] = {name: None if arguments[name] is None else arguments[name][rows] for name in _OF_ROWS}
+        scalars: dict[str, Any] = {
+            name: arguments[name] for name in ("gain", "dark_contains_bias", "dark_scale", "flat_limit")
+        }
+        made = prepare_masters((rows.stop - rows.start, nx), **scalars, **sliced)
+        most = max(8, int(self.settings.machine.memory * 1e6) // (42 * CHUNK * nx))
+        with self._guard:
+            self._prepared[key] = made
+            while len(self._prepared) > most:
+                self._prepared.popitem(last=False)
+        return made
+
+    def notebook_stack(self, names: Sequence[str]) -> Frame:
+        """Return the stack as the notebook made it."""
+        grid, machine = self.grid, self.settings.machine
+        assert grid is not None
+        assert self._calibration is not None
+        sources = [self.sources[name] for name in names]
+        ny, nx = sources[0].rows.shape
+        masters = self._calibration.masters((ny, nx))
+        bias, flat = masters["bias"].data, masters["flat"].data
+        moves = [(int(grid.shifts[name][0]), int(grid.shifts[name][1])) for name in names]
+        data, variance = np.empty((ny, nx)), np.empty((ny, nx))
+        zeros = {source.rows.zero for source in sources}
+        quick = compiled.available() and all(source.rows.is_count for source in sources) and len(zeros) == 1
+        wide = [np.ascontiguousarray(plane, dtype=np.float64) for plane in (bias, flat)] if quick else []
+
+        def _combine(rows: slice) -> None:
+            """Fill some rows of the stack."""
+            numbers = [(np.arange(rows.start, rows.stop) - dy) % ny for _, dy in moves]
+            stored = [_stored(source, wanted) for source, wanted in zip(sources, numbers, strict=True)]
+            hard = np.ones((rows.stop - rows.start, nx), bool)
+            if quick:
+                hard = compiled.notebook_rows(
+                    stored,
+                    np.array(numbers, np.int32),
+                    zero=zeros.copy().pop(),
+                    bias=wide[0],
+                    flat=wide[1],
+                    gains=np.array([source.arguments["gain"] for source in sources]),
+                    factors=np.array([source.factor for source in sources]),
+                    dx=np.array([dx for dx, _ in moves], np.int32),
+                    data=data[rows],
+                    variance=variance[rows],
+                )
+            lines = np.flatnonzero(hard.any(axis=1))
+            if lines.size:
+                cubes = [np.empty((len(sources), lines.size, nx)) for _ in range(2)]
+                for number, (source, wanted) in enumerate(zip(sources, numbers, strict=True)):
+                    place = wanted[lines]
+                    counts = source.rows.in_adu(stored[number][lines])
+                    signal, noise = notebook.calibrate(counts, bias[place], flat[place], source.arguments["gain"])
+                    if source.factor != 1.0:
+                        signal = signal * source.factor
+                    cubes[0][number] = np.roll(signal, moves[number][0], axis=1)
+                    cubes[1][number] = np.roll(noise, moves[number][0], axis=1)
+                data[rows][lines] = notebook.median(cubes[0])
+                variance[rows][lines] = notebook.median(cubes[1]) / len(sources)
+
+        bytes_of_a_value = 4 if quick else 40
+        with ThreadPoolExecutor(machine.workers) as pool:
+            list(pool.map(_combine, machine.blocks(ny, len(sources) * nx * bytes_of_a_value)))
+        return Frame(data, variance, None, None, notebook_header(self.headers[names[0]], names))
+
+
+def _as_read_back(header: fits.Header, *, scientific: bool) -> fits.Header:
+    """Return a header as it would be after writing and reading: the same cards in the same order and layout."""
+    if scientific:
+        header["EXTNAME"] = "SCI"
+        header["BUNIT"] = ("electron", "unit of the image")
+    for keyword in ("CHECKSUM", "DATASUM"):
+        header[keyword] = ""
+    return type(header).fromstring(header.tostring())
+
+
+def _stored(source: Source, numbers: NDArray[np.intp]) -> NDArray[Any]:
+    """Return rows as they are stored, of which the numbers rise but for one step back to the beginning."""
+    first = int(numbers[0])
+    run = min(len(numbers), source.rows.shape[0] - first)
+    upper = source.rows.stored_rows(first, first + run)
+    if run == len(numbers):
+        return np.ascontiguousarray(upper)
+    joined = np.empty((len(numbers), upper.shape[1]), upper.dtype)  # np.concatenate would turn the bytes round
+    joined[:run], joined[run:] = upper, source.rows.stored_rows(0, len(numbers) - run)
+    return joined
+
+
+class _Live(Aligned):
+    """A frame on the grid, made from its raw whenever rows are wanted."""
+
+    def __init__(self, work: Fused, source: Source, header: fits.Header) -> None:
+        assert work.grid is not None
+        grid = work.grid
+        super().__init__(source.name, header, (grid.shape[0], grid.shape[1]))
+        self._work, self._source, self._motion = work, source, grid.motions[source.name]
+        dx, dy = self._motion.whole
+        self._dx, self._dy = dx - grid.origin[0], dy - grid.origin[1]
+
+    def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return rows of the grid; what the frame does not cover has no data."""
+        nx = self.shape[1]
+        empty = [np.zeros((last - first, nx)) for _ in range(3)]
+        cubes = (empty[0], empty[1], empty[2], np.full((last - first, nx), NO_DATA, np.uint16))
+        self._lay(first, last, cubes)
+        return cubes
+
+    def fill(self, number: int, first: int, last: int, cubes: Any) -> None:
+        """Lay rows into the cubes without a copy between."""
+        planes = tuple(cube[number] for cube in cubes)
+        for plane, nothing in zip(planes, (0.0, 0.0, 0.0, NO_DATA), strict=True):
+            plane[:] = nothing
+        self._lay(first, last, planes)
+        if self.scale != 1.0:
+            planes[0][:] *= self.scale
+            planes[1][:] *= self.scale**2
+            planes[2][:] *= self.scale**2
+        planes[0][:] -= self.zero
+
+    def _lay(self, first: int, last: int, planes: tuple[NDArray[Any], ...]) -> None:
+        """Copy what the frame has of some rows of the grid."""
+        ny, nx = self._source.rows.shape
+        bottom, top = max(first - self._dy, 0), min(last - self._dy, ny)
+        left, right = max(self._dx, 0), min(self._dx + nx, self.shape[1])
+        if bottom >= top or left >= right:
+            return
+        there = (slice(bottom + self._dy - first, top + self._dy - first), slice(left, right))
+        flipped = self._motion.flipped
+        wanted = (ny - top, ny - bottom) if flipped else (bottom, top)
+        columns = slice(left - self._dx, right - self._dx)
+        for plane, values in zip(planes, self._work.calibrated(self._source, *wanted), strict=True):
+            plane[there] = (values[::-1, ::-1] if flipped else values)[:, columns]
+
+
+@dataclass(frozen=True)
+class _Held(RawRows):
+    """A raw that cannot be read by rows, held whole."""
+
+    pixels: NDArray[Any] = field(default_factory=lambda: np.zeros((0, 0)))
+
+    @classmethod
+    def of(cls, path: Any, pixels: NDArray[Any]) -> _Held:
+        return cls(path, 0, (pixels.shape[0], pixels.shape[1]), pixels.dtype, 1.0, 0.0, pixels)
+
+    @property
+    def is_count(self) -> bool:
+        return False
+
+    def stored_rows(self, first: int, last: int) -> NDArray[Any]:
+        return self.pixels[first:last]

@@ -1,0 +1,155 @@
+"""The fused pass: the same stack, to the last byte, as by way of products; nothing else is kept."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nightdesk.errors import FrameError, GroupError
+from nightdesk.manifest import read_manifest
+from nightdesk.science import compiled
+from nightdesk.steps import combine, fused, isr, list_frames, reduce
+from nightdesk.steps.stack_header import read_names
+from tests.small_night import SmallNight
+
+OFFSETS = ((0, 0), (3, -2), (-1, 4), (2, 2), (0, 0))
+LIBRARY = compiled._library
+
+
+@pytest.fixture(params=["numpy", "compiled"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways of the loops; without a compiler at set-up the second is skipped."""
+    if request.param == "numpy":
+        monkeypatch.setattr(compiled, "_library", None)
+    elif LIBRARY is None:
+        pytest.skip("the compiled loops are not there")
+    return str(request.param)
+
+
+def night_at(root: Path, keep: str, **changes: Any) -> SmallNight:
+    """A night of five frames with a setting of what to keep."""
+    tables = {"products": {"keep": keep}, **changes.pop("tables", {})}
+    return SmallNight(root, **({"offsets": OFFSETS} | changes), tables=tables).write()
+
+
+def reduced(night: SmallNight) -> SmallNight:
+    reduce.run(night.settings, night.group)
+    return night
+
+
+def sha256(night: SmallNight) -> str:
+    return hashlib.sha256(night.layout.stack.read_bytes()).hexdigest()
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "default": {},
+    "notebook": {"profile": "notebook"},
+    "one frame": {"offsets": ((0, 0),)},
+    "even": {"offsets": OFFSETS[:4]},
+    "union": {"tables": {"combine": {"footprint": "union"}}},
+    "intersection": {"tables": {"combine": {"footprint": "intersection"}}},
+    "clipped mean": {"tables": {"combine": {"method": "clipped"}}},
+    "mean": {"tables": {"combine": {"method": "mean"}}},
+    "weighted": {"tables": {"combine": {"method": "weighted"}}},
+    "rejection map": {"tables": {"combine": {"map_rejections": True}}},
+    "sky as it was": {"tables": {"combine": {"match_sky": False}}},
+    "scaled": {"tables": {"combine": {"scale": "exposure"}}},
+    "float64": {"tables": {"products": {"depth": "float64"}}},
+    "little memory": {"tables": {"machine": {"memory": 1, "threads": 3}}, "shape": (200, 150)},
+}
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+def test_the_same_bytes(tmp_path: Path, case: dict[str, Any], way: str) -> None:
+    nights = {}
+    for keep in ("all", "stack"):
+        options = {key: value for key, value in case.items() if key != "tables"}
+        tables = {name: dict(table) for name, table in case.get("tables", {}).items()}
+        tables["products"] = tables.get("products", {}) | {"keep": keep}
+        nights[keep] = reduced(SmallNight(tmp_path / keep, **({"offsets": OFFSETS} | options), tables=tables).write())
+    assert list(nights["all"].layout.folder.glob("shifted/*.fits"))
+    assert not list(nights["stack"].layout.folder.glob("*/r0*.fits"))
+    assert sha256(nights["all"]) == sha256(nights["stack"])
+
+
+def test_without_positions(tmp_path: Path) -> None:
+    """A single star is too little to match: both ways wait, and say so."""
+    for keep in ("all", "stack"):
+        night = night_at(tmp_path / keep, keep)
+        night.sidecar.unlink()
+        assert "waits for positions" in reduce.run(night.settings, night.group)
+
+
+def test_a_stack_that_is_current_is_left_alone(tmp_path: Path) -> None:
+    night = reduced(night_at(tmp_path, "stack"))
+    before = night.layout.stack.stat().st_mtime_ns
+    assert reduced(night).layout.stack.stat().st_mtime_ns == before
+
+
+def test_bad_frames_are_named_after_the_good_ones_are_combined(tmp_path: Path) -> None:
+    night = night_at(tmp_path, "stack")
+    bad = night.names[1]
+    night.write_raw(bad, EGAIN=None)
+    with pytest.raises(GroupError, match=bad):
+        reduced(night)
+    from astropy.io import fits
+
+    assert read_names(fits.getheader(night.layout.stack)) == [name for name in night.names if name != bad]
+    manifest = read_manifest(night.settings, night.group)
+    assert manifest is not None
+    assert manifest["state"] == "partial"
+    night.write_raw(bad)
+    assert reduced(night).layout.stack.is_file()
+    assert read_names(fits.getheader(night.layout.stack)) == night.names
+
+
+def test_the_task_of_isr_names_the_bad_frames(tmp_path: Path) -> None:
+    """In a batch of the whole group the red square is that of `isr`, and `combine` goes on."""
+    night = night_at(tmp_path, "stack", tables={"batch": {"frames_per_task": "all"}})
+    night.write_raw(night.names[2], pixels=np.zeros((5, 5), np.uint16))
+    (batch,) = list_frames.run(night.settings, night.group, run_id="test")
+    assert fused.applies(night.settings, night.group)
+    with pytest.raises(FrameError, match=night.names[2]):
+        isr.run(night.settings, night.group, batch)
+    assert combine.run(night.settings, night.group, batch)["frames"] == 4
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"products": {"keep": "all"}, "batch": {"frames_per_task": "all"}},
+        {"products": {"keep": "stack"}, "batch": {"frames_per_task": 2}},
+        {"products": {"keep": "stack"}, "batch": {"frames_per_task": "all"}, "align": {"resample": "subpixel"}},
+        {"products": {"keep": "stack"}, "batch": {"frames_per_task": "all"}, "combine": {"scale": "stars"}},
+    ],
+    ids=["products kept", "batches", "interpolation", "scaled by stars"],
+)
+def test_where_it_does_not_apply(tmp_path: Path, tables: dict[str, Any]) -> None:
+    night = SmallNight(tmp_path, offsets=OFFSETS, tables=tables).write()
+    list_frames.run(night.settings, night.group, run_id="test")
+    assert not fused.applies(night.settings, night.group)
+
+
+@pytest.mark.parametrize(
+    ("frames", "setting", "size"),
+    [
+        (300, "auto", 5),
+        (3, "auto", 1),
+        (65, "auto", 1),
+        (3000, "auto", 47),
+        (1500, "all", 1500),
+        (3000, 1, 3),
+        (30, 7, 7),
+    ],
+)
+def test_batches(tmp_path: Path, frames: int, setting: Any, size: int) -> None:
+    """By `auto` three tasks a batch make about 200; no step is mapped over more than Airflow allows."""
+    batch = replace(SmallNight(tmp_path), tables={"batch": {"frames_per_task": setting}}).settings.batch
+    assert batch.size(frames) == size
+    if setting == "auto":
+        assert 3 * -(-frames // size) + 5 <= 200
