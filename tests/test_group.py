@@ -125,7 +125,7 @@ def test_parameters_pass_through_the_same_rules_and_aliases() -> None:
         pytest.param({"night": "2026-W47-6"}, "2026-W47-6", id="night by its week"),
     ],
 )
-def test_parameters_that_name_no_group_are_refused_by_name(wrong: dict[str, str], named: str) -> None:
+def test_parameters_that_name_no_group_are_refused_by_name(wrong: dict[str, Any], named: str) -> None:
     with pytest.raises(SetupError, match=re.escape(named)):
         group_of(**wrong)
 

@@ -116,7 +116,7 @@ def test_with_several_instruments_each_has_its_groups(night: SmallNight) -> None
     ],
 )
 def test_header_values_that_meet_are_an_error_naming_both(
-    night: SmallNight, changes: dict[str, str], what: str, first: str, second: str
+    night: SmallNight, changes: dict[str, Any], what: str, first: str, second: str
 ) -> None:
     night.write_raw(ONE)
     night.write_raw(TWO, **changes)
@@ -222,13 +222,14 @@ def test_the_common_shape_is_the_most_frequent_of_two_axes() -> None:
 
 
 def test_a_pair_of_biases_is_of_the_same_night_and_setup(night: SmallNight) -> None:
-    for name, changes in {
+    biases: dict[str, dict[str, Any]] = {
         "b1": {},
         "b2": {"DATE_OBS": "2026-11-20T22:00:00"},
         "b3": {"XBINNING": 1},
         "b4": {},
         "b5": {},
-    }.items():
+    }
+    for name, changes in biases.items():
         night.write_raw(ONE, path=night.root / f"raw/{name}.fits", IMAGETYP="bias", **changes)
     night.write_raw(ONE)
     (night.root / "raw/b1.fits").write_bytes((night.root / "raw/b1.fits").read_bytes()[:-2881])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from astropy.io import fits
@@ -30,7 +30,7 @@ KEYWORDS = st.from_regex(r"ND[A-Z0-9_-]{1,6}", fullmatch=True).filter(lambda wor
 
 
 def planes(shape: tuple[int, int], depth: str) -> st.SearchStrategy[NDArray[Any]]:
-    width = 32 if depth == "float32" else 64
+    width: Literal[32, 64] = 32 if depth == "float32" else 64
     return arrays.arrays(depth, shape, elements=st.floats(allow_nan=False, allow_infinity=False, width=width))
 
 
@@ -95,6 +95,7 @@ def test_what_a_product_cannot_hold_is_no_data_and_nothing_else_is_touched(
     tmp_path: Path, frame: Frame, value: float, data: st.DataObject
 ) -> None:
     assume(frame.flags is not None)
+    assert frame.flags is not None
     ny, nx = frame.data.shape
     y, x = data.draw(st.integers(0, ny - 1)), data.draw(st.integers(0, nx - 1))
     plane = data.draw(st.sampled_from(["data", "variance"]))
