@@ -167,6 +167,20 @@ def test_a_file_that_is_no_fits_is_told(observed: Observed) -> None:
         image.describe(served, "stack", "")
 
 
+def test_a_raw_that_is_compressed_or_cut_short_is_told(observed: Observed) -> None:
+    served = observed.served("M13")
+    path = served.file("raw", served.names[0])
+    whole = path.read_bytes()
+    with fits.open(path) as hdus:
+        packed = fits.CompImageHDU(hdus[0].data, hdus[0].header)
+    fits.HDUList([fits.PrimaryHDU(), packed]).writeto(path, overwrite=True)
+    with pytest.raises(NotThereError, match="compressed"):
+        image.describe(served, "raw", served.names[0])
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises((NotThereError, EOFError)):
+        image.describe(served, "raw", served.names[0])
+
+
 def test_without_tiles_a_stack_is_still_shown(observed: Observed) -> None:
     served = observed.served("M13")
     shutil.rmtree(served.layout.stack.parent / "desk")

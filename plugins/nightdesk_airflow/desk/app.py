@@ -84,6 +84,7 @@ def build() -> Any:
         app.add_api_route(path, handler, methods=["GET"], response_class=kind, dependencies=[MAY_SEE])
     app.add_api_route("/positions", save_positions, methods=["POST"], dependencies=[MAY_WRITE, Depends(from_our_page)])
     app.add_exception_handler(NotThereError, _not_there)
+    app.add_exception_handler(EOFError, _cut_short)
     app.add_exception_handler(NightdeskError, _setup)
     app.add_exception_handler(StarletteHTTPException, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
@@ -257,12 +258,17 @@ def save_positions(asked: Positions) -> Any:
     return {"file": place, "seen": seen, "settle_seconds": served.settings.watch.settle_seconds}
 
 
-def static_file(name: str) -> Response:
+def static_file(request: Request, name: str) -> Response:
     """Scripts and styles: those that lie in the folder, and nothing else."""
     path = (STATIC / name).resolve()
     if not path.is_relative_to(STATIC.resolve()) or path.suffix not in SERVED_KINDS or not path.is_file():
         raise HTTPException(404, "There is no such file.")
-    return FileResponse(path, media_type=SERVED_KINDS[path.suffix], headers={"cache-control": "no-cache"})
+    status = path.stat()
+    # Asked for again with each page, so that an update is seen at once; sent again only when it has changed.
+    headers = {"cache-control": "no-cache", "etag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"'}
+    if request.headers.get("if-none-match") == headers["etag"]:
+        return Response(status_code=304, headers=headers)
+    return FileResponse(path, media_type=SERVED_KINDS[path.suffix], headers=headers)
 
 
 def _wants_page(request: Request) -> bool:
@@ -276,6 +282,10 @@ def _answer(request: Request, status: int, sentence: str) -> Response:
 
 
 def _not_there(request: Request, error: Exception) -> Response:
+    return _answer(request, 404, str(error))
+
+
+def _cut_short(request: Request, error: Exception) -> Response:
     return _answer(request, 404, str(error))
 
 

@@ -15,7 +15,6 @@ from fastapi.responses import HTMLResponse, Response
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from nightdesk import __version__
 from nightdesk.desk import image, positions, words
 from nightdesk.desk.card import read_card
 from nightdesk.desk.night import group_row, last_raw, read_night
@@ -85,7 +84,7 @@ def stack(request: Request, served: Served) -> Response:
         row=group_row(served.settings, served.group),
         manifest=manifest,
         card=read_card(stack_card(served.layout)),
-        data={"group": served.group.run_id, "images": images},
+        data=_shown(served, images),
         there=there,
         header=_header(served) if there else [],
         provenance=_provenance(served) if there else [],
@@ -160,7 +159,7 @@ def frame(request: Request, served: Served, name: str, task: str, index: str) ->
     chosen = names[0]
     steps = BEFORE_AND_AFTER.get(task, FRAME_STEPS)
     images = [
-        {"step": step, "name": chosen, "title": STEP_TITLES[step]} for step in steps if served.present(step, chosen)
+        {"step": step, "name": chosen, "title": STEP_TITLES[step]} for step in steps if _showable(served, step, chosen)
     ]
     manifest = served.manifest
     raw = next((raw for raw in (manifest or {}).get("raws", []) if raw["name"] == chosen), None)
@@ -173,14 +172,31 @@ def frame(request: Request, served: Served, name: str, task: str, index: str) ->
         names=names,
         task=task,
         images=images,
-        missing=[STEP_TITLES[step] for step in steps if not served.present(step, chosen)],
+        missing=[STEP_TITLES[step] for step in steps if not _showable(served, step, chosen)],
         fate=raw,
         loss=_loss(served, chosen),
         card=card,
         quality=grade_figures(served.settings, card, served.group.filter_name) if card else None,
         others=served.names,
-        data={"group": served.group.run_id, "images": images},
+        data=_shown(served, images),
     )
+
+
+def _showable(served: Served, step: str, name: str) -> bool:
+    """Tell whether an image is there and can be shown: a raw may be compressed, or broken."""
+    if step != RAW:
+        return served.present(step, name)
+    try:
+        image.describe(served, step, name)
+    except (NotThereError, EOFError):
+        return False
+    return True
+
+
+def _shown(served: Served, images: list[dict[str, str]]) -> dict[str, Any]:
+    """Return what a viewer is given with its page: which images there are, and how to show the first."""
+    first = image.describe(served, images[0]["step"], images[0]["name"]) if images else None
+    return {"group": served.group.run_id, "images": images, "first": first}
 
 
 def _loss(served: Served, name: str) -> dict[str, Any] | None:
@@ -206,7 +222,7 @@ def _batch(served: Served, index: str) -> list[str]:
 def pick(request: Request, served: Served, *, writable: bool) -> Response:
     """The star picker."""
     rows = image.sidecar_rows(served)
-    names = [name for name in served.names if served.present(EXTINCTION, name) or served.present(RAW, name)]
+    names = [name for name in served.names if served.present(EXTINCTION, name) or _showable(served, RAW, name)]
     ordered = [name for name in rows if name in names] + [name for name in names if name not in rows]
     images = [
         {"step": EXTINCTION if served.present(EXTINCTION, name) else RAW, "name": name, "title": name}
@@ -221,9 +237,8 @@ def pick(request: Request, served: Served, *, writable: bool) -> Response:
         writable=writable,
         place=served.layout.relative(path),
         exists=path.is_file(),
-        data={
-            "group": served.group.run_id,
-            "images": images,
+        data=_shown(served, images)
+        | {
             "seen": positions.version(path),
             "rows": {name: {"x": x, "y": y, "use": use} for name, (x, y, use) in rows.items()},
             "writable": writable,
@@ -242,7 +257,7 @@ def sorry(request: Request, status: int, sentence: str) -> Response:
 
 
 def _page(request: Request, template: str, *, status_code: int = 200, **values: Any) -> Response:
-    text = _environment().get_template(template).render(request=request, version=__version__, **values)
+    text = _environment().get_template(template).render(request=request, **values)
     return HTMLResponse(text, status_code)
 
 

@@ -7,8 +7,9 @@ const byId = (id) => document.getElementById(id);
 const short = (value) => Number(value.toPrecision(5)).toString();
 
 /** Make the viewer of a page and join it to the controls; resolves when the first image is known. */
-export async function mount(group, images) {
+export async function mount({ group, images, first }) {
   const viewer = new Viewer(byId("view"), group);
+  if (first) viewer.know(images[0], first);
   window.deskViewer = viewer; // for whoever opens the console
   const blinker = joinImages(viewer, images);
   joinDisplay(viewer);

@@ -2,13 +2,14 @@
 import { askJson, pageData, query } from "./desk.js";
 import { mount } from "./controls.js";
 
-const { group, images, rows, writable, seen: firstSeen } = pageData();
+const brought = pageData();
+const { group, images, rows, writable, seen: firstSeen } = brought;
 const positions = new Map(Object.entries(rows));
 const lines = [...document.querySelectorAll(".positions tbody tr")];
 const save = document.getElementById("save"), saved = document.getElementById("saved");
 let seen = firstSeen;
 
-const { viewer, blinker } = await mount(group, images);
+const { viewer, blinker } = await mount(brought);
 viewer.setOverlays({ star: false });
 
 function current() { return images[blinker.number]; }

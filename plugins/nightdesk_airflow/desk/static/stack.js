@@ -2,8 +2,7 @@
 import { pageData } from "./desk.js";
 import { mount } from "./controls.js";
 
-const { group, images } = pageData();
-mount(group, images).catch((error) => { document.getElementById("shown").textContent = error.message; });
+mount(pageData()).catch((error) => { document.getElementById("shown").textContent = error.message; });
 
 const find = document.getElementById("find");
 find?.addEventListener("input", () => {

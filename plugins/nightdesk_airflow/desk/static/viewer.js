@@ -81,6 +81,12 @@ export class Viewer extends EventTarget {
 
   // What is shown
 
+  /** Take what the page brought along of its first image. */
+  know(wanted, facts) {
+    const key = `${wanted.step}/${wanted.name}`;
+    this.facts.set(key, Promise.resolve({ ...facts, key, title: wanted.title }));
+  }
+
   async describe(wanted) {
     const key = `${wanted.step}/${wanted.name}`;
     if (!this.facts.has(key)) {
