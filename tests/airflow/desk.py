@@ -355,7 +355,11 @@ class Desk:
         environment = observatory.environment(
             self.observatory.home, port=self.observatory.port, config=self.config, data=self.root
         )
-        done = subprocess.run(["airflow", *words], env=environment, capture_output=True, text=True)
+        for _ in range(6):
+            done = subprocess.run(["airflow", *words], env=environment, capture_output=True, text=True)
+            # In a busy minute sqlite refuses who has read before he writes, at once; nothing is left of the attempt.
+            if done.returncode == 0 or "database is locked" not in done.stderr:
+                break
         assert done.returncode == 0, f"airflow {' '.join(words)}: {done.stdout[-2000:]} {done.stderr[-2000:]}"
 
     def logs(self, lines: int = 25) -> str:
