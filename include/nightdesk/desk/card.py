@@ -16,7 +16,6 @@ from nightdesk.io.atomic import read_json, write_bytes, write_json
 from nightdesk.io.frame import RECIPE, Frame
 from nightdesk.io.header import find_number, find_text
 from nightdesk.night import parse_moment
-from nightdesk.science.image_quality import ImageQuality, measure_image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from nightdesk.group import Group
     from nightdesk.io.layout import Layout
+    from nightdesk.science.image_quality import ImageQuality
     from nightdesk.settings import Settings
 
 SCHEMA: Final = 1
@@ -144,6 +144,8 @@ def pixel_scale(header: fits.Header) -> float | None:
 
 def _figures(layout: Layout, frame: Frame, values: NDArray[np.float32], taken: Taken) -> dict[str, Any]:
     limits = layout.settings.quality.of_filter(layout.group.filter_name)
+    from nightdesk.science.image_quality import measure_image
+
     try:
         quality: ImageQuality | None = measure_image(
             frame.data, frame.flags, exposure=taken.exposure, zero_point=limits.zero_point

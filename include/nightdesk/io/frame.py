@@ -206,7 +206,7 @@ def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
         for hdu in listed:
             hdu.add_checksum(when="by nightdesk")  # last: anything that touches a header afterwards spoils its sum
         listed.writeto(buffer, output_verify="ignore")
-    write_bytes(path, buffer.getvalue())
+    write_bytes(path, buffer.getbuffer())
 
 
 def _cast(plane: NDArray[Any], depth: str) -> NDArray[Any]:

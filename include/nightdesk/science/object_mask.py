@@ -2,7 +2,6 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 BOX = 5
 GROWTH = 3
@@ -35,6 +34,8 @@ def find_objects(
     ndarray of bool, shape (ny, nx)
         True on objects and 3 pixels around them.
     """
+    from scipy import ndimage  # half a second that most of what imports this module does without
+
     excess = np.where(sound, image - level, 0.0)
     light = ndimage.uniform_filter(excess, BOX, mode="constant")
     share = ndimage.uniform_filter(sound.astype(np.float64), BOX, mode="constant")

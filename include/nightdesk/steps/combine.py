@@ -20,7 +20,6 @@ from nightdesk.science import notebook
 from nightdesk.science.combine import Combined, combine_frames
 from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
-from nightdesk.science.scale import exposure_scales, star_scales
 from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import noise_of_rows, sky_of_rows
 from nightdesk.steps.recipe import Work
@@ -303,6 +302,8 @@ def _set_scales(work: Work, frames: list[Aligned]) -> None:
     how = work.settings.combine.scale
     if how == "none" or len(frames) == 1:
         return
+    from nightdesk.science.scale import exposure_scales, star_scales
+
     try:
         if how == "exposure":
             names = [frame.name for frame in frames]

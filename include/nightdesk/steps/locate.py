@@ -15,8 +15,6 @@ from nightdesk.io.layout import EXTINCTION
 from nightdesk.io.sidecar import Placement, write_own_sidecar
 from nightdesk.io.wcs import transform_by_wcs
 from nightdesk.location import Location, write_location
-from nightdesk.science.alignment import Alignment, align_frames, choose_star
-from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform
 from nightdesk.settings import digest
 from nightdesk.steps.recipe import Work
@@ -25,6 +23,8 @@ if TYPE_CHECKING:
     from astropy.io import fits
 
     from nightdesk.group import Group
+    from nightdesk.science.alignment import Alignment
+    from nightdesk.science.star import Stars
     from nightdesk.settings import Settings
 
 
@@ -117,6 +117,8 @@ def _recipe(work: Work, names: list[str]) -> str:
 
 
 def _locate(work: Work) -> str:
+    from nightdesk.science.alignment import align_frames
+
     names = _present(work)
     if not names:
         return "No frame has come so far."
@@ -186,6 +188,8 @@ def _write(
     shape: tuple[int, int],
 ) -> None:
     """Write the sidecar, the reference frame first, with the position of one star that every frame has."""
+    from nightdesk.science.alignment import choose_star
+
     lists = [one.stars for one in seen]
     star = choose_star(lists, alignment, shape) or _common_point([transform for transform, _ in placed.values()], shape)
     reference = seen[alignment.reference].name

@@ -6,7 +6,6 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nightdesk.science.resample import correlation_factor, resample_planes, turn_planes
 from nightdesk.science.shift import shift_planes, whole_pixels
 from nightdesk.science.transform import Transform, half_turn
 
@@ -131,6 +130,8 @@ class Motion:
         Planes
             The frame on the grid.
         """
+        from nightdesk.science.resample import resample_planes, turn_planes
+
         turned = turn_planes(planes) if self.flipped else planes
         if self.way == "integer":
             return shift_planes(turned, *self.whole, shape, origin)
@@ -149,7 +150,11 @@ class Motion:
         float
             1 for whole pixels.
         """
-        return 1.0 if self.way == "integer" else correlation_factor(self.transform(shape), shape)
+        if self.way == "integer":
+            return 1.0
+        from nightdesk.science.resample import correlation_factor
+
+        return correlation_factor(self.transform(shape), shape)
 
     @property
     def words(self) -> str:

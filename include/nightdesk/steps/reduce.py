@@ -9,7 +9,7 @@ from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one
 from nightdesk.io.atomic import locked
 from nightdesk.io.layout import Layout
 from nightdesk.settings import Batch
-from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, locate, publish, solve, verdict
+from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, locate, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +26,7 @@ def run(
     *,
     run_id: str = "by hand",
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
+    pictures: bool = True,
 ) -> str:
     """Reduce one group.
 
@@ -39,6 +40,8 @@ def run(
         Written into the manifest.
     progress : callable
         Called with the step's name, how many frames of it are done, and of how many.
+    pictures : bool
+        Whether the stack is drawn and solved for the web pages.
 
     Returns
     -------
@@ -57,7 +60,7 @@ def run(
     with locked(Layout(settings, group).lock.with_name(".run.lock"), patience=0):
         try:
             names = [name for batch in list_frames.run(settings, group, run_id=run_id) for name in batch]
-            _reduce(settings, group, names, progress)
+            _reduce(settings, group, names, progress, pictures=pictures)
         except Waiting:
             pass
         except NightdeskError as error:
@@ -67,7 +70,9 @@ def run(
         return verdict.run(settings, group, run_id=run_id, states={})
 
 
-def _reduce(settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None]) -> None:
+def _reduce(
+    settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None], *, pictures: bool
+) -> None:
     for step, work in (("isr", isr.run), ("extinction", extinction.run)):
         _each(step, work, settings, group, names, progress)
     locate.run(settings, group)
@@ -75,8 +80,11 @@ def _reduce(settings: Settings, group: Group, names: list[str], progress: Callab
     _each("align", align.run, settings, group, names, progress)
     progress("combine", 0, 1)
     combine.run(settings, group, names)
-    publish.run(settings, group)
-    solve.run(settings, group)
+    if pictures:
+        from nightdesk.steps import publish, solve
+
+        publish.run(settings, group)
+        solve.run(settings, group)
     progress("combine", 1, 1)
 
 

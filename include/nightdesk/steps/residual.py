@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
-from nightdesk.science.match import match_stars
-from nightdesk.science.star import find_stars
 
 if TYPE_CHECKING:
     from nightdesk.science.planes import Planes
@@ -53,6 +51,9 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
     FrameError
         If the residual is over the limit of the settings, with both figures.
     """
+    from nightdesk.science.match import match_stars
+    from nightdesk.science.star import find_stars
+
     if grid.wcs_name is None:
         return Residual(None, 0)
     if name == grid.wcs_name:
