@@ -424,7 +424,7 @@ class Fused(Work):
                 data[rows][lines] = notebook.median(cubes[0])
                 variance[rows][lines] = notebook.median(cubes[1]) / len(sources)
 
-        bytes_of_a_value = 4 if quick else 40
+        bytes_of_a_value = 8 if quick else 40
         with ThreadPoolExecutor(machine.workers) as pool:
             list(pool.map(_combine, machine.blocks(ny, len(sources) * nx * bytes_of_a_value)))
         return Frame(data, variance, None, None, notebook_header(self.headers[names[0]], names))

@@ -9,7 +9,7 @@ from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one
 from nightdesk.io.atomic import locked
 from nightdesk.io.layout import Layout
 from nightdesk.settings import Batch
-from nightdesk.steps import align, combine, extinction, find_sidecar, isr, list_frames, locate, verdict
+from nightdesk.steps import align, combine, extinction, find_sidecar, fused, isr, list_frames, locate, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -96,8 +96,9 @@ def _each(
     names: list[str],
     progress: Callable[[str, int, int], None],
 ) -> None:
-    for done in range(0, len(names), AT_ONCE):
+    at_once = len(names) if fused.applies(settings, group) else AT_ONCE
+    for done in range(0, len(names), max(at_once, 1)):
         progress(step, done, len(names))
         with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
-            work(settings, group, names[done : done + AT_ONCE])
+            work(settings, group, names[done : done + at_once])
     progress(step, len(names), len(names))
