@@ -49,10 +49,10 @@ class Airflow:
             response = self._send(method, path, **kwargs)
         if response.status_code == 404:
             return None
-        for _ in range(3):
-            if response.status_code != 500:
+        for _ in range(8):
+            if response.status_code not in (500, 503):
                 break
-            time.sleep(5)  # sqlite was locked longer than Airflow waits: the machine is under load
+            time.sleep(3)  # "Database is locked": sqlite under load; a person tries again
             response = self._send(method, path, **kwargs)
         if response.is_error:
             raise AssertionError(f"{method} {path}: {response.status_code} {response.text}")
