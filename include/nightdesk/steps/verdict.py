@@ -134,7 +134,8 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
     left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
     graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
-    return _Outcome("done", f"{len(used)} frames are in the stack{others}.{graded}", fates, quality)
+    counted = "1 frame is" if len(used) == 1 else f"{len(used)} frames are"
+    return _Outcome("done", f"{counted} in the stack{others}.{graded}", fates, quality)
 
 
 def _grade(work: Work, lost: int) -> Quality:
