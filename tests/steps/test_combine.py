@@ -13,6 +13,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, FrameLost, GroupError, StaleProduct, Waiting
 from nightdesk.science.flag import NO_DATA
+from nightdesk.settings import Machine
 from nightdesk.steps import align, combine, extinction, isr
 from tests.small_night import SmallNight
 
@@ -276,7 +277,8 @@ def test_blocks_of_rows_give_the_same_stack(night: SmallNight, monkeypatch: pyte
     combined(night)
     whole = night.layout.stack.read_bytes()
     night.layout.stack.unlink()
-    monkeypatch.setattr(combine, "ROWS_AT_ONCE_PIXELS", 500)
+    blocks = [slice(0, 5), slice(5, 17), slice(17, night.shape[0])]
+    monkeypatch.setattr(Machine, "blocks", lambda *_: blocks)
     combined(night)
     assert night.layout.stack.read_bytes() == whole
 
