@@ -19,7 +19,7 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --f
 	--generate-hashes --no-emit-index-url --custom-compile-command "make pins"
 UPGRADE ?= --upgrade
 
-.PHONY: bench help setup setup-dev demo up test test-browser test-all pictures all format lint types docstrings env pins clean
+.PHONY: bench bench-airflow help setup setup-dev demo up test test-browser test-all pictures all format lint types docstrings env pins clean
 
 help: ## list what can be done
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ docstrings: $(VENV)/.installed-dev ## check the docstrings of science/ and steps
 bench: $(VENV)/.installed-dev ## how fast: the notebook, ccdproc and this, in turn; writes docs/benchmarks.md
 	$(PY) tools/bench.py $(BENCH)
 	$(PY) -m pytest tests/benchmarks/bench_kernels.py --benchmark-only
+
+bench-airflow: $(VENV)/.installed-dev ## what Airflow costs: groups of 3, 30 and 300 frames; writes docs/benchmarks-airflow.md
+	$(PY) tools/bench_airflow.py $(BENCH)
 
 env: ## write .env with fresh secrets, for docker-compose.yaml
 	@python3 tools/make_env.py
