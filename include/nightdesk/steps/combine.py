@@ -273,7 +273,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     header.add_history(f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
     stack = Frame(combined.data, combined.variance, None, combined.flags, header)
     extra = [_coverage_hdu(combined), _provenance_hdu(work, frames)]
-    extra.append(_shared_hdu(shared, work.settings.depth))
+    extra += [_shared_hdu(shared, work.settings.depth), _clipped_hdu(combined)]
     if combined.rejection_map is not None:
         extra.append(fits.ImageHDU(combined.rejection_map.astype(np.uint8), name="REJECTED"))
     return stack, extra, [frame.name for frame in frames]
@@ -409,6 +409,12 @@ def _shared_hdu(shared: NDArray[np.float64], depth: str) -> fits.ImageHDU:
 def _coverage_hdu(combined: Combined) -> fits.ImageHDU:
     hdu = fits.ImageHDU(combined.coverage, name="COVERAGE")
     hdu.header["BUNIT"] = ("count", "frames used at each pixel")
+    return hdu
+
+
+def _clipped_hdu(combined: Combined) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(np.minimum(combined.rejected, 255).astype(np.uint8), name="NREJ")
+    hdu.header["BUNIT"] = ("count", "values clipped at each pixel")
     return hdu
 
 
