@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from nightdesk.desk import night as nights
+from nightdesk.desk import search
 from nightdesk.desk.night import counts_of, last_raw, read_night
 from nightdesk.desk.place import night_file, nights_folder
 from nightdesk.desk.search import NightIndex, Wanted
+from nightdesk.io.atomic import write_json
+from nightdesk.io.layout import report_path
 from nightdesk.settings import Settings
 from nightdesk.steps import report
 from tests.desk.conftest import NIGHT, Observed
@@ -48,6 +53,57 @@ def test_one_file_that_was_deleted_under_a_running_page_is_made_again(observed: 
     before = index.page(Wanted()).nights
     night_file(observed.settings, NIGHT).unlink()
     assert _without_clock(index.page(Wanted()).nights) == _without_clock(before)
+
+
+def test_one_file_that_was_deleted_before_the_page_began_is_made_again(observed: Observed) -> None:
+    before = NightIndex(observed.settings).page(Wanted()).nights
+    night_file(observed.settings, NIGHT).unlink()
+    assert _without_clock(NightIndex(observed.settings).page(Wanted()).nights) == _without_clock(before)
+
+
+def test_many_deleted_nights_are_made_again_a_few_at_a_time_and_nobody_waits_for_the_lock(
+    observed: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from contextlib import contextmanager
+
+    for number in range(4):
+        day = date(2026, 12, 1 + number)
+        write_json(report_path(observed.settings, day), {"schema": 1, "groups": [], "raws": []})
+    held: list[bool] = [False]
+
+    @contextmanager
+    def locked(path: Path) -> Iterator[None]:
+        held[0] = True
+        yield
+        held[0] = False
+
+    def gathered(settings: Settings, night: date) -> dict[str, Any]:
+        assert not held[0]
+        return make(settings, night)
+
+    make = nights._gathered
+    monkeypatch.setattr(nights, "locked", locked)
+    monkeypatch.setattr(nights, "_gathered", gathered)
+    monkeypatch.setattr(search, "PATIENCE", 0.0)
+    index = NightIndex(observed.settings)
+    pages = [index.page(Wanted()) for _ in range(5)]
+    assert [page.gathering for page in pages] == [3, 2, 1, 0, 0]
+    assert [page.total for page in pages] == [2, 3, 4, 5, 5]
+    assert pages[0].nights[0]["night"] == "2026-12-04"
+
+
+def test_a_folder_that_is_no_night_and_one_without_a_group_are_no_nights(observed: Observed) -> None:
+    for name in ("2026-13-40", "notes", "2026-11-19"):
+        (observed.root / "processed" / "M13" / "R" / name).mkdir()
+    assert NightIndex(observed.settings).page(Wanted()).total == 1
+
+
+def test_a_group_that_has_only_begun_comes_back_too(observed: Observed) -> None:
+    served = observed.served("M13")
+    served.layout.manifest.unlink()
+    night_file(observed.settings, NIGHT).unlink()
+    page = NightIndex(observed.settings).page(Wanted(target="M13"))
+    assert page.nights[0]["groups"][0]["state"] == "started"
 
 
 def _without_clock(found: list[dict]) -> list[dict]:

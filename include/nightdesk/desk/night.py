@@ -1,6 +1,6 @@
 """A night at a glance: one small file per night, from which the page of all nights is made without opening a product.
 
-The files are derived from manifests, figures and reports, and may be deleted at will: `rebuild` makes them anew.
+The files are derived from manifests, figures and reports, and may be deleted at will: `restore_night` makes one anew.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from nightdesk.desk.card import read_card
-from nightdesk.desk.place import frame_card, night_file, nights_folder, stack_card, stack_thumbnail
+from nightdesk.desk.place import night_file, nights_folder, stack_thumbnail
+from nightdesk.desk.served import Served
 from nightdesk.errors import SetupError
 from nightdesk.group import Group
 from nightdesk.io.atomic import locked, read_json, write_json
-from nightdesk.io.layout import Layout, report_path
+from nightdesk.io.layout import report_path
 from nightdesk.io.raw import is_raw_name, raw_places
-from nightdesk.manifest import read_inputs, read_manifest
+from nightdesk.night import parse_night
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 SCHEMA: Final = 1
-COMPLETE: Final = "complete"
 FOLDERS_LOOKED_AT: Final = 3
 
 
@@ -53,29 +52,48 @@ def read_night(settings: Settings, night: date) -> dict[str, Any]:
     return _read(settings, night) or _gathered(settings, night)
 
 
-def rebuild(settings: Settings) -> None:
-    """Make the files of all nights anew where the folder is missing or was never complete."""
-    marker = nights_folder(settings) / COMPLETE
-    if marker.exists():
-        return
-    nights = {group.night for group in _groups_on_disk(settings)} | set(_reported_nights(settings))
+def restore_night(settings: Settings, night: date) -> bool:
+    """Make a night's file anew, and tell whether there was anything to say; the lock is held for the writing alone."""
+    values = _gathered(settings, night)
+    if not values["groups"] and not values["report"]:
+        return False
     with locked(nights_folder(settings) / ".lock"):
-        for night in sorted(nights):
-            if not night_file(settings, night).exists():
-                write_json(night_file(settings, night), _gathered(settings, night))
-        write_json(marker, {"schema": SCHEMA})
+        if not night_file(settings, night).exists():
+            write_json(night_file(settings, night), values)
+    return True
+
+
+def nights_on_disk(settings: Settings) -> set[str]:
+    """Return the nights of which there are products or reports, by the names of folders and files."""
+    processed = settings.root / "processed"
+    nights = {path.stem for path in (processed / "reports").glob("*.json")}
+    if settings.profile == "notebook":
+        nights |= {group.night.isoformat() for group in _groups_on_disk(settings)}
+    else:
+        for folder in processed.glob(_EACH_FILTER[len(settings.instruments) > 1]):
+            nights |= {entry.name for entry in os.scandir(folder)} if folder.is_dir() else set()
+    return {night for night in nights if _is_night(night)}
+
+
+def _is_night(name: str) -> bool:
+    try:
+        parse_night(name)
+    except ValueError:
+        return False
+    return True
+
+
+_EACH_FILTER: Final = {False: "*/*", True: "*/*/*"}
 
 
 def group_row(settings: Settings, group: Group) -> dict[str, Any]:
     """Return what a person wants to know of a group at a glance."""
-    layout = Layout(settings, group)
-    manifest = read_manifest(settings, group)
-    card = read_card(stack_card(layout))
+    served = Served(settings, group)
+    manifest, card, inputs = served.manifest, served.stack_card, served.inputs
     raws = manifest["raws"] if manifest else []
     names = {raw["name"]: raw for raw in raws}
     used = [name for name, raw in names.items() if raw["fate"] == "used"]
-    airmasses = [value for name in used if (value := read_card(frame_card(layout, name)).get("airmass"))]
-    inputs = read_inputs(layout)
+    airmasses = [value for name in used if (value := served.frame_card(name).get("airmass"))]
     has_stack = bool(manifest and manifest["stack"])
     return {
         **group.params,
@@ -85,7 +103,7 @@ def group_row(settings: Settings, group: Group) -> dict[str, Any]:
         "reason": manifest["reason"] if manifest else "its reduction has begun",
         "quality": manifest["quality"] if manifest else None,
         "stack": has_stack,
-        "thumbnail": has_stack and stack_thumbnail(layout).exists(),
+        "thumbnail": has_stack and served.holds(stack_thumbnail(served.layout)),
         "used": len(used),
         "frames": len(names) if names else len(inputs.frames) if inputs else 0,
         "exposure": card.get("total_exposure") or card.get("exposure") if has_stack else None,
@@ -228,24 +246,14 @@ def _add_report(values: dict[str, Any], report: dict[str, Any]) -> None:
 
 
 def _groups_on_disk(settings: Settings, night: date | None = None) -> list[Group]:
-    """Return the groups that have a manifest, of one night or of all."""
-    depth = "*/" * (3 if len(settings.instruments) > 1 else 2)
+    """Return the groups that were begun, of one night or of all."""
     middle = "" if settings.profile == "notebook" else f"{night.isoformat() if night else '*'}/"
+    pattern = f"{_EACH_FILTER[len(settings.instruments) > 1]}/{middle}combined/inputs.json"
     found = []
-    for path in sorted((settings.root / "processed").glob(f"{depth}{middle}combined/manifest.json")):
+    for path in sorted((settings.root / "processed").glob(pattern)):
         values = read_json(path)
-        key = values.get("group", {}).get("key", "") if isinstance(values, dict) else ""
+        key = str(values.get("group", "")) if isinstance(values, dict) else ""
         group = group_of_key(settings, key) if key.count("/") >= 2 else None
         if group is not None and (night is None or group.night == night):
             found.append(group)
     return found
-
-
-def _reported_nights(settings: Settings) -> list[date]:
-    nights = []
-    for path in (settings.root / "processed" / "reports").glob("*.json"):
-        try:
-            nights.append(date.fromisoformat(path.stem))
-        except ValueError:
-            continue
-    return nights

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from nightdesk.desk.night import counts_of, read_night, rebuild
+from nightdesk.desk.night import counts_of, nights_on_disk, read_night, restore_night
 from nightdesk.desk.place import nights_folder
 from nightdesk.io.atomic import read_json
-from nightdesk.io.layout import report_path
 
 if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 NIGHTS_A_PAGE: Final = 14
+PATIENCE: Final = 0.5
+"""Seconds that one page may spend on making files of nights anew."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Page:
     total: int
     targets: list[str]
     filters: list[str]
+    gathering: int
+    """How many nights were deleted and are not made anew yet."""
 
 
 _Brief = tuple[str, str, str, str]
@@ -70,12 +74,16 @@ class NightIndex:
 
     settings: Settings
     _known: _Known = field(default_factory=dict)
+    _silent: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def page(self, wanted: Wanted, number: int = 1, size: int = NIGHTS_A_PAGE) -> Page:
         """Return a page of the nights that are looked for."""
-        rebuild(self.settings)
         briefs = self._look()
+        missing = nights_on_disk(self.settings) - briefs.keys() - self._silent
+        gathering = self._gather(missing)
+        if missing:
+            briefs = self._look()
         names = sorted((name for name in briefs if wanted.takes_night(date.fromisoformat(name))), reverse=True)
         if wanted.of_groups:
             names = [name for name in names if any(wanted.takes(*brief) for brief in briefs[name])]
@@ -90,7 +98,18 @@ class NightIndex:
             len(names),
             sorted({brief[0] for brief in groups}, key=str.casefold),
             sorted({brief[1] for brief in groups}, key=str.casefold),
+            gathering,
         )
+
+    def _gather(self, missing: set[str]) -> int:
+        """Make the files of nights that are gone, the newest first, while a person waits; return how many are left."""
+        until = time.monotonic() + PATIENCE
+        for number, name in enumerate(sorted(missing, reverse=True)):
+            if number and time.monotonic() > until:
+                return len(missing) - number
+            if not restore_night(self.settings, date.fromisoformat(name)):
+                self._silent.add(name)
+        return 0
 
     def _night(self, name: str, wanted: Wanted) -> dict[str, Any]:
         night = read_night(self.settings, date.fromisoformat(name))
@@ -101,28 +120,18 @@ class NightIndex:
     def _look(self) -> dict[str, tuple[_Brief, ...]]:
         with self._lock:
             present: _Known = {}
-            for entry in os.scandir(nights_folder(self.settings)):
+            folder = nights_folder(self.settings)
+            for entry in os.scandir(folder) if folder.is_dir() else ():
                 name, _, extension = entry.name.partition(".")
                 if extension != "json" or len(name) != 10:
                     continue
                 changed = entry.stat().st_mtime_ns
                 known = self._known.get(name)
                 if known is None or known[0] != changed:
-                    known = (changed, _briefs(read_json(nights_folder(self.settings) / entry.name)))
+                    known = (changed, _briefs(read_json(folder / entry.name)))
                 present[name] = known
-            self._known = self._with_lost(present)
-            return {name: briefs for name, (_, briefs) in self._known.items()}
-
-    def _with_lost(
-        self, present: dict[str, tuple[int, tuple[_Brief, ...]]]
-    ) -> dict[str, tuple[int, tuple[_Brief, ...]]]:
-        """Add the nights whose file was deleted, but not their report."""
-        for name in self._known.keys() - present.keys():
-            night = date.fromisoformat(name)
-            values = read_night(self.settings, night)
-            if values["groups"] or report_path(self.settings, night).exists():
-                present[name] = (0, _briefs(values))
-        return present
+            self._known = present
+            return {name: briefs for name, (_, briefs) in present.items()}
 
 
 def _briefs(values: Any) -> tuple[_Brief, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from nightdesk.desk.card import read_card
+from nightdesk.desk.place import frame_card, stack_card
 from nightdesk.errors import SetupError
 from nightdesk.group import Group
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
@@ -44,25 +46,36 @@ def current_settings() -> Settings:
 
 @dataclass(frozen=True)
 class Served:
-    """A group as the pages serve it."""
+    """A group as the pages serve it, for one request: what it has read is not read again."""
 
     settings: Settings
     group: Group
 
-    @property
+    @cached_property
     def layout(self) -> Layout:
         """Where its files stand."""
         return Layout(self.settings, self.group)
 
-    @property
+    @cached_property
     def inputs(self) -> Inputs | None:
         """What its last run set out with."""
-        return read_inputs(self.layout)
+        return read_inputs(self.layout) if self.holds(self.layout.inputs) else None
 
-    @property
+    @cached_property
     def manifest(self) -> dict[str, Any] | None:
         """What became of it."""
-        return read_manifest(self.settings, self.group)
+        return read_manifest(self.settings, self.group) if self.holds(self.layout.manifest) else None
+
+    @cached_property
+    def stack_card(self) -> dict[str, Any]:
+        """The figures of its stack; empty when there are none."""
+        path = stack_card(self.layout)
+        return read_card(path) if self.holds(path) else {}
+
+    def frame_card(self, name: str) -> dict[str, Any]:
+        """Return the figures of one of its frames; empty when there are none."""
+        path = frame_card(self.layout, name)
+        return read_card(path) if self.holds(path) else {}
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -105,6 +118,14 @@ class Served:
         if not real.is_relative_to(base) or not real.is_file():
             raise NotThereError(f"{self.layout.relative(path)} is not a file of {tree}.")
         return real
+
+    def holds(self, path: Path, tree: str = "processed") -> bool:
+        """Tell whether a file is there and lies in its tree."""
+        try:
+            self.safe(path, tree)
+        except NotThereError:
+            return False
+        return True
 
     def present(self, step: str, name: str) -> bool:
         """Tell whether an image can be served."""
