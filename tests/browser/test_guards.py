@@ -193,9 +193,13 @@ def _content(path: Path) -> bytes | None:
 
 
 def test_tiles_are_sent_as_they_are_and_kept_by_the_browser(astro: httpx.Client, night: Night) -> None:
-    address = f"tile?group={night.run_id('NGC5949')}&step=stack&level=0&row=0&column=0&version=1"
-    answer = astro.get(address, headers={"accept-encoding": "gzip"})
+    asked = f"group={night.run_id('NGC5949')}&step=stack"
+    version = astro.get(f"image?{asked}").json()["version"]
+    address = f"tile?{asked}&level=0&row=0&column=0&version="
+    answer = astro.get(address + version, headers={"accept-encoding": "gzip"})
     assert answer.headers["content-encoding"] == "identity"
     assert len(answer.content) == 2 * 256 * 256
     assert "immutable" in answer.headers["cache-control"]
+    for other in ("", "1", version + "0"):
+        assert astro.get(address + other).headers["cache-control"] == "no-store"
     assert "no-store" in astro.get("nights").headers["cache-control"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import warnings
 from pathlib import Path
@@ -11,7 +12,10 @@ import pytest
 from astropy.io import fits
 
 from nightdesk.desk import image
+from nightdesk.desk import served as served_module
 from nightdesk.desk.coding import Coding
+from nightdesk.desk.night import group_row
+from nightdesk.desk.place import frame_card, stack_card, stack_tiles
 from nightdesk.desk.pyramid import TILE
 from nightdesk.desk.served import NotThereError, served_group
 from nightdesk.io.layout import EXTINCTION
@@ -82,6 +86,46 @@ def test_a_link_out_of_the_products_is_refused(observed: Observed, tmp_path: Pat
         served.file(EXTINCTION, served.names[0])
 
 
+def test_a_link_out_of_the_products_is_not_followed_for_what_is_known_of_them_either(
+    observed: Observed, tmp_path: Path
+) -> None:
+    layout = observed.served("M13").layout
+    name = observed.served("M13").names[0]
+    assert layout.sidecar is not None
+    assert image.sidecar_rows(observed.served("M13"))
+    for path in (layout.manifest, layout.sidecar, stack_card(layout), frame_card(layout, name), stack_tiles(layout)):
+        shutil.move(path, tmp_path / path.name)
+        path.symlink_to(tmp_path / path.name)
+    served = observed.served("M13")
+    assert served.manifest is None
+    assert served.stack_card == {}
+    assert served.frame_card(name) == {}
+    assert image.sidecar_rows(served) == {}
+    assert image._pyramid(served) is None
+    assert group_row(observed.settings, served.group)["fwhm"] is None
+    shutil.move(layout.inputs, tmp_path / "inputs.json")
+    layout.inputs.symlink_to(tmp_path / "inputs.json")
+    assert observed.served("M13").names == ()
+
+
+def test_what_a_run_set_out_with_is_read_once_for_a_page(
+    observed_once: Observed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = observed_once.served("M13")
+    assert served.names
+    monkeypatch.setattr(served_module, "read_inputs", lambda layout: pytest.fail("read again"))
+    assert all(served.present("extinction", name) for name in served.names)
+
+
+def test_other_tiles_are_another_version(observed: Observed) -> None:
+    """The browser keeps tiles for a year: with the pyramid the coding of all of them goes."""
+    before = image.describe(observed.served("M13"), "stack", "")
+    stack_tiles(observed.served("M13").layout).unlink()
+    after = image.describe(observed.served("M13"), "stack", "")
+    assert after["coding"] != before["coding"]
+    assert after["version"] != before["version"]
+
+
 def test_a_link_between_products_and_a_linked_root_are_fine(observed: Observed, tmp_path: Path) -> None:
     served = observed.served("M13")
     twin = served.layout.stack.with_name("kept.fits")
@@ -112,6 +156,25 @@ def test_a_pixel_is_the_one_in_the_file(observed_once: Observed, step: str) -> N
     for x, y in ((-1, 0), (data.shape[1], 0), (0, data.shape[0])):
         with pytest.raises(NotThereError):
             image.pixel(served, step, name, x, y)
+
+
+def test_a_raw_with_a_wcs_has_its_place_in_the_sky_too(observed_once: Observed) -> None:
+    served = observed_once.served("M13")
+    pixel = image.pixel(served, "raw", served.names[0], 100, 50)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d\.\d\d", pixel["position"]["ra"])
+
+
+def test_a_clipped_value_is_counted_at_its_pixel_and_shown_in_every_tile_over_it(observed: Observed) -> None:
+    layout = observed.served("M13").layout
+    with fits.open(layout.stack, mode="update") as hdus:
+        hdus["NREJ"].data[:] = 0
+        hdus["NREJ"].data[50, 100] = 2
+    served = observed.served("M13")
+    assert "rejected" in image.describe(served, "stack", "")["planes"]
+    assert image.pixel(served, "stack", "", 100, 50)["rejected"] == 2
+    assert image.pixel(served, "stack", "", 101, 50)["rejected"] == 0
+    made = np.frombuffer(image.tile(served, "stack", "", "rejected", 0, 0, 0), np.uint8).reshape(TILE, TILE)
+    assert np.argwhere(made).tolist() == [[50, 100]]
 
 
 def test_a_pixel_names_its_flags_frames_and_place_in_the_sky(observed_once: Observed) -> None:
@@ -151,7 +214,7 @@ def test_a_tile_is_the_images_pixels(observed_once: Observed, step: str) -> None
 
 @pytest.mark.parametrize(
     ("kind", "level", "row", "column"),
-    [("sci", 0, 1, 0), ("sci", 0, 0, 9), ("sci", 17, 0, 0), ("var", 0, 0, 0), ("", 0, 0, 0), ("rejected", 0, 0, 0)],
+    [("sci", 0, 1, 0), ("sci", 0, 0, 9), ("sci", 17, 0, 0), ("var", 0, 0, 0), ("", 0, 0, 0), ("sci", 1, 0, 0)],
 )
 def test_a_tile_that_is_not_there_is_told(
     observed_once: Observed, kind: str, level: int, row: int, column: int

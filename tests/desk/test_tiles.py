@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nightdesk.desk.coding import Coding
 from nightdesk.desk.plane import find_planes, halve_flags
-from nightdesk.desk.pyramid import MAGIC, TILE, Pyramid, halve, levels_of, write_pyramid
+from nightdesk.desk.pyramid import MAGIC, TILE, Pyramid, as_counts, halve, levels_of, write_pyramid
 from nightdesk.science.flag import NO_DATA, SATURATED
 
 
@@ -68,11 +68,17 @@ def image(shape: tuple[int, int] = (600, 530)) -> tuple[np.ndarray, np.ndarray]:
     return data, flags
 
 
+def counts(shape: tuple[int, int] = (600, 530)) -> dict[str, np.ndarray]:
+    random = np.random.default_rng(7)
+    clipped = np.where(random.random(shape) < 0.001, 300, 0).astype(np.uint16)
+    return {"coverage": random.integers(0, 12, shape).astype(np.uint16), "rejected": clipped}
+
+
 @pytest.fixture
 def pyramid(tmp_path: Path) -> Pyramid:
     data, flags = image()
     path = tmp_path / "stack.tiles"
-    write_pyramid(path, data, flags, Coding.of(1000.0, 10.0), "made of this")
+    write_pyramid(path, data, flags, Coding.of(1000.0, 10.0), "made of this", counts())
     opened = Pyramid.open(path)
     assert opened is not None
     return opened
@@ -94,6 +100,33 @@ def test_every_tile_of_every_level_is_the_mean_of_its_pixels(pyramid: Pyramid) -
                 np.testing.assert_allclose(pyramid.coding.decode(made), known[part], rtol=0, atol=0.02)
                 marked = np.frombuffer(pyramid.tile("dq", level, row, column), np.uint8).reshape(TILE, TILE)[:ny, :nx]
                 assert (marked == bits[part]).all()
+
+
+def test_frames_are_counted_on_the_mean_and_clipped_values_by_the_worst_pixel(pyramid: Pyramid) -> None:
+    coverage, clipped = counts()["coverage"].astype(np.float32), counts()["rejected"]
+    for level in range(1, len(pyramid.levels) + 1):
+        coverage = halve(coverage)
+        clipped = np.pad(clipped, [(0, length % 2) for length in clipped.shape])
+        clipped = clipped.reshape(clipped.shape[0] // 2, 2, -1, 2).max(axis=(1, 3))
+        for kind, expected in (("coverage", np.rint(coverage)), ("rejected", np.minimum(clipped, 255))):
+            made = np.frombuffer(pyramid.tile(kind, level, 0, 0), np.uint8).reshape(TILE, TILE)
+            part = expected[:TILE, :TILE]
+            np.testing.assert_array_equal(made[: part.shape[0], : part.shape[1]], part)
+    assert pyramid.tile("var", 1, 0, 0) is None
+
+
+def test_tiles_that_are_not_written_are_made_of_the_file_alike(tmp_path: Path, pyramid: Pyramid) -> None:
+    path = tmp_path / "counts.fits"
+    hdus = [fits.PrimaryHDU(counts()["coverage"]), fits.ImageHDU(counts()["rejected"], name="NREJ")]
+    fits.HDUList(hdus).writeto(path)
+    planes = find_planes(path)
+    for level, (rows, columns) in enumerate(pyramid.levels, start=1):
+        whole = slice(0, min(rows, TILE)), slice(0, min(columns, TILE))
+        for kind, name in (("coverage", "SCI"), ("rejected", "NREJ")):
+            made = as_counts(planes[name].binned(level, *whole, most=kind == "rejected"))
+            tile = np.frombuffer(pyramid.tile(kind, level, 0, 0), np.uint8).reshape(TILE, TILE)
+            off = np.abs(made.astype(int) - tile[: made.shape[0], : made.shape[1]])
+            assert off.max() <= (1 if kind == "coverage" else 0)  # a mean of means at the edge of an odd image
 
 
 @pytest.mark.parametrize("place", [(0, 0, 0), (3, 0, 0), (1, 2, 0), (1, 0, -1), (-1, 0, 0)])

@@ -11,6 +11,7 @@ import numpy as np
 
 from nightdesk.desk.coding import Coding
 from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card, stack_thumbnail, stack_tiles
+from nightdesk.desk.plane import find_planes
 from nightdesk.desk.pyramid import Pyramid, blank, halve, write_pyramid
 from nightdesk.io.atomic import read_json, write_bytes, write_json
 from nightdesk.io.frame import RECIPE, Frame
@@ -31,6 +32,9 @@ if TYPE_CHECKING:
 SCHEMA: Final = 1
 THUMBNAIL: Final = 240
 MOST_POSITIONS: Final = 80
+COUNTS: Final = {"coverage": "COVERAGE", "rejected": "NREJ"}
+"""Planes of a stack that count frames at each pixel: those used, and those whose value was clipped."""
+
 PERCENTILES: Final = (0.5, 1.0, 5.0, 25.0, 50.0, 75.0, 95.0, 99.0, 99.5, 99.9)
 
 
@@ -102,7 +106,8 @@ def write_stack_card(layout: Layout, stack: Frame, trend: dict[str, Any]) -> Non
     values = blank(stack.data, stack.flags)
     figures = _figures(layout, stack, values, Taken.of_stack(stack.header))
     coding = Coding.of(figures["sky"] or 0.0, figures["noise"] or 0.0)
-    levels = write_pyramid(stack_tiles(layout), stack.data, stack.flags, coding, recipe)
+    counts = _counts(layout.stack)
+    levels = write_pyramid(stack_tiles(layout), stack.data, stack.flags, coding, recipe, counts)
     write_thumbnail(stack_thumbnail(layout), _small(levels[-1]))
     card = {
         "schema": SCHEMA,
@@ -113,6 +118,12 @@ def write_stack_card(layout: Layout, stack: Frame, trend: dict[str, Any]) -> Non
         "frames": trend,
     }
     write_json(stack_card(layout), card | figures)
+
+
+def _counts(path: Path) -> dict[str, NDArray[Any]]:
+    planes = find_planes(path)
+    whole = slice(0, planes["SCI"].shape[0]), slice(0, planes["SCI"].shape[1])
+    return {kind: planes[name].read(*whole) for kind, name in COUNTS.items() if name in planes}
 
 
 def is_of(path: Path, recipe: str) -> bool:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import warnings
+import zlib
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nightdesk.desk.card import first_limits, read_card
+from nightdesk.desk.card import COUNTS, first_limits
 from nightdesk.desk.coding import Coding
-from nightdesk.desk.place import frame_card, stack_card, stack_tiles
+from nightdesk.desk.place import stack_tiles
 from nightdesk.desk.plane import Plane, find_planes
-from nightdesk.desk.pyramid import TILE, Pyramid, levels_of
+from nightdesk.desk.pyramid import TILE, Pyramid, as_counts, levels_of
 from nightdesk.desk.served import RAW, STACK, NotThereError
 from nightdesk.errors import SetupError
 from nightdesk.io.frame import read_recipe
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
     from nightdesk.desk.served import Served
 
-KINDS: Final = {"sci": "SCI", "dq": "DQ", "coverage": "COVERAGE", "rejected": "REJECTED"}
+KINDS: Final = {"sci": "SCI", "dq": "DQ"} | COUNTS
 
 
 def describe(served: Served, step: str, name: str) -> dict[str, Any]:
@@ -38,13 +39,12 @@ def describe(served: Served, step: str, name: str) -> dict[str, Any]:
     science = planes["SCI"]
     card = _card(served, path, step, name)
     coding = _coding(served, step, name)
-    version = f"{path.stat().st_mtime_ns:x}-{path.stat().st_ino:x}"
     return {
         "group": served.group.run_id,
         "step": step,
         "name": name,
         "label": "stack" if step == STACK else f"{name}, {_STEP_WORDS[step]}",
-        "version": version,
+        "version": version(served, step, name),
         "shape": list(science.shape),
         "levels": levels_of(science.shape),
         "tile": TILE,
@@ -58,6 +58,13 @@ def describe(served: Served, step: str, name: str) -> dict[str, Any]:
     }
 
 
+def version(served: Served, step: str, name: str) -> str:
+    """Return what an image's tiles depend on: its file, and how its values are coded."""
+    path = served.file(step, name)
+    status, coding = path.stat(), _coding(served, step, name)
+    return f"{status.st_mtime_ns:x}-{status.st_ino:x}-{zlib.crc32(repr(coding).encode()):08x}"
+
+
 _STEP_WORDS: Final = {
     RAW: "raw",
     "postISR": "after ISR",
@@ -68,24 +75,22 @@ _STEP_WORDS: Final = {
 
 def tile(served: Served, step: str, name: str, kind: str, level: int, row: int, column: int) -> bytes:
     """Return a tile of 256 by 256 numbers: uint16, little-endian, for the image, else one byte a pixel; rows go up."""
-    if kind not in KINDS or not (0 <= level <= 16 and 0 <= row < 4096 and 0 <= column < 4096):
+    planes = _planes(served.file(step, name))
+    if KINDS.get(kind) not in planes:
+        raise NotThereError(f"This image has no {kind} plane.")
+    if not (0 <= level <= levels_of(planes["SCI"].shape) and 0 <= row < 4096 and 0 <= column < 4096):
         raise NotThereError("There is no such tile.")
-    path = served.file(step, name)
-    if step == STACK and level > 0 and kind in ("sci", "dq"):
-        pyramid = _pyramid(served)
-        made = pyramid.tile(kind, level, row, column) if pyramid else None
+    if step == STACK and level > 0 and (pyramid := _pyramid(served)):
+        made = pyramid.tile(kind, level, row, column)
         if made is not None:
             return made
-    planes = _planes(path)
-    if KINDS[kind] not in planes:
-        raise NotThereError(f"This image has no {kind} plane.")
     rows, columns = (slice(number * TILE, (number + 1) * TILE) for number in (row, column))
     if kind == "sci":
         values = _without_blanks(planes, level, rows, columns)
         return _padded(_coding(served, step, name).encode(values)).astype("<u2").tobytes()
     if kind == "dq":
         return _padded(planes["DQ"].binned_flags(level, rows, columns)).tobytes()
-    return _padded(_counts(planes[KINDS[kind]], level, rows, columns)).tobytes()
+    return _padded(as_counts(planes[KINDS[kind]].binned(level, rows, columns, most=kind == "rejected"))).tobytes()
 
 
 def pixel(served: Served, step: str, name: str, x: int, y: int) -> dict[str, Any]:
@@ -99,7 +104,6 @@ def pixel(served: Served, step: str, name: str, x: int, y: int) -> dict[str, Any
     value = planes["SCI"].read(*here)[0, 0]
     bits = int(planes["DQ"].read(*here)[0, 0]) if "DQ" in planes else 0
     variance = planes["VAR"].read(*here)[0, 0] if "VAR" in planes else None
-    position = _sky_position(path, path.stat().st_mtime_ns, x, y) if step != RAW else None
     return {
         "x": x,
         "y": y,
@@ -107,8 +111,8 @@ def pixel(served: Served, step: str, name: str, x: int, y: int) -> dict[str, Any
         "variance": None if variance is None else _text(variance),
         "sigma": None if variance is None or not variance >= 0 else f"{math.sqrt(float(variance)):.6g}",
         "flags": [meaning for bit, meaning in FLAG_MEANINGS.items() if bits & bit],
-        "coverage": int(planes["COVERAGE"].read(*here)[0, 0]) if "COVERAGE" in planes else None,
-        "position": position,
+        **{kind: int(planes[plane].read(*here)[0, 0]) if plane in planes else None for kind, plane in COUNTS.items()},
+        "position": _sky_position(path, path.stat().st_mtime_ns, x, y),
     }
 
 
@@ -128,11 +132,11 @@ def _planes(path: Path) -> dict[str, Plane]:
 
 
 def _pyramid(served: Served) -> Pyramid | None:
-    path = stack_tiles(served.layout)
     try:
-        status = path.stat()
-    except OSError:
+        path = served.safe(stack_tiles(served.layout), "processed")
+    except NotThereError:
         return None
+    status = path.stat()
     pyramid = _opened_pyramid(path, status.st_mtime_ns, status.st_ino)
     return pyramid if pyramid and pyramid.recipe == _recipe(served.layout.stack) else None
 
@@ -158,9 +162,9 @@ def _read_recipe(path: Path, mtime_ns: int, inode: int) -> str | None:
 def _card(served: Served, path: Path, step: str, name: str) -> dict[str, Any]:
     """Return an image's figures; those of the raw and of the frame after ISR are made from the image itself."""
     if step == STACK:
-        card = read_card(stack_card(served.layout))
+        card = served.stack_card
         return card if card.get("recipe") == _recipe(path) else {}
-    return read_card(frame_card(served.layout, name)) if step in (EXTINCTION, SHIFTED) else {}
+    return served.frame_card(name) if step in (EXTINCTION, SHIFTED) else {}
 
 
 def _coding(served: Served, step: str, name: str) -> Coding:
@@ -214,20 +218,6 @@ def _without_blanks(planes: dict[str, Plane], level: int, rows: slice, columns: 
     return values
 
 
-def _counts(plane: Plane, level: int, rows: slice, columns: slice) -> NDArray[np.uint8]:
-    if plane.depth == 1:
-        return np.asarray(np.clip(np.rint(plane.binned(level, rows, columns)), 0, 255), dtype=np.uint8)
-    factor = 2**level
-    parts = [slice(part.start * factor, part.stop * factor) for part in (rows, columns)]
-    layers = [plane.read(parts[0], parts[1], layer) for layer in range(plane.depth)]
-    if not layers[0].size:
-        return np.zeros((0, 0), np.uint8)
-    total = np.sum(layers, axis=0)
-    starts = [np.arange(0, length, factor) for length in total.shape]
-    most = np.maximum.reduceat(np.maximum.reduceat(total, starts[0], 0), starts[1], 1)
-    return np.asarray(np.clip(most, 0, 255), dtype=np.uint8)
-
-
 def _padded(values: NDArray[Any]) -> NDArray[Any]:
     if values.shape == (TILE, TILE):
         return values
@@ -251,7 +241,7 @@ def _alignment_star(served: Served, step: str, name: str) -> dict[str, float] | 
 def sidecar_rows(served: Served) -> dict[str, tuple[float, float, bool]]:
     """Return the sidecar's positions of this group's frames, 0-based, the reference first; empty when it is wrong."""
     path, inputs = served.layout.sidecar, served.inputs
-    if path is None or inputs is None:
+    if path is None or inputs is None or not served.holds(path, "xys"):
         return {}
     try:
         positions = read_sidecar(served.settings, path, names=inputs.frames, shape=inputs.shape)
@@ -291,7 +281,8 @@ def _wcs(path: Path, mtime_ns: int) -> Any:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            header = fits.getheader(path)
+            with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+                header = next(hdu.header for hdu in hdus if hdu.header.get("NAXIS") in (2, 3))
             wcs = WCS(header, naxis=2) if "CTYPE1" in header else None
         except Exception:  # noqa: BLE001 - as above
             return None

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from nightdesk.desk import words
 from nightdesk.desk.night import counts_of, group_of_key, read_night
 from nightdesk.desk.place import stack_thumbnail
+from nightdesk.desk.served import Served
 from nightdesk.io.atomic import read_json
-from nightdesk.io.layout import Layout, report_path
+from nightdesk.io.layout import report_path
 
 if TYPE_CHECKING:
     from datetime import date
@@ -40,8 +41,11 @@ def draw_night(settings: Settings, night: date) -> str:
 
 def _picture(settings: Settings, row: dict[str, Any]) -> str:
     group = group_of_key(settings, row["key"]) if row["thumbnail"] else None
-    path = stack_thumbnail(Layout(settings, group)) if group else None
-    if path is None or not path.is_file() or path.stat().st_size > LARGEST_THUMBNAIL:
+    if group is None:
+        return ""
+    served = Served(settings, group)
+    path = stack_thumbnail(served.layout)
+    if not served.holds(path) or path.stat().st_size > LARGEST_THUMBNAIL:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(path.read_bytes()).decode()
 

@@ -30,23 +30,21 @@ class Plane:
     bitpix: int
     scale: float = 1.0
     zero: float = 0.0
-    depth: int = 1
 
-    def read(self, rows: slice, columns: slice, layer: int = 0) -> NDArray[Any]:
-        """Return a rectangle; parts beyond the image are left away. `layer` is the number in a cube."""
+    def read(self, rows: slice, columns: slice) -> NDArray[Any]:
+        """Return a rectangle; parts beyond the image are left away. Of a cube it is the first image's."""
         ny, nx = self.shape
         y0, y1 = max(0, rows.start), min(ny, rows.stop)
         x0, x1 = max(0, columns.start), min(nx, columns.stop)
         if y1 <= y0 or x1 <= x0:
             return np.zeros((0, 0), dtype=np.float32)
-        return self._values(self._stored(y0, y1, x0, x1, layer))
+        return self._values(self._stored(y0, y1, x0, x1))
 
-    def _stored(self, y0: int, y1: int, x0: int, x1: int, layer: int = 0) -> NDArray[Any]:
+    def _stored(self, y0: int, y1: int, x0: int, x1: int) -> NDArray[Any]:
         kind = np.dtype(_TYPES[self.bitpix])
-        ny, nx = self.shape
-        begin = self.offset + layer * ny * nx * kind.itemsize
+        row, ends = self.shape[1] * kind.itemsize, (x0 * kind.itemsize, x1 * kind.itemsize)
         with self.path.open("rb") as stream:
-            raw = _rectangle(stream.fileno(), begin, nx * kind.itemsize, y0, y1, x0 * kind.itemsize, x1 * kind.itemsize)
+            raw = _rectangle(stream.fileno(), self.offset, row, y0, y1, *ends)
         stored = np.frombuffer(raw, dtype=kind)
         if stored.size != (y1 - y0) * (x1 - x0):
             raise EOFError(f"{self.path.name} is cut short.")
@@ -60,12 +58,13 @@ class Plane:
             return np.asarray((native.astype(np.int32) + 32768).astype(np.uint16))
         return np.asarray(native * self.scale + self.zero)
 
-    def binned(self, level: int, rows: slice, columns: slice) -> NDArray[np.float32]:
-        """Return a rectangle of the image binned by 2 to the power of `level`: means of what is a number."""
+    def binned(self, level: int, rows: slice, columns: slice, *, most: bool = False) -> NDArray[np.float32]:
+        """Return a rectangle of the image binned by 2 to the power of `level`: means of what is a number, or `most`."""
         factor = 2**level
+        join = _greatest if most else _means
         step = max(1, STRIP_BYTES // (factor * (columns.stop - columns.start) * factor * abs(self.bitpix) // 8))
         strips = [
-            _means(self.read(_times(row, min(row + step, rows.stop), factor), _times(*_ends(columns), factor)), factor)
+            join(self.read(_times(row, min(row + step, rows.stop), factor), _times(*_ends(columns), factor)), factor)
             for row in range(rows.start, rows.stop, step)
         ]
         filled = [strip for strip in strips if strip.size]
@@ -109,6 +108,13 @@ def _ends(part: slice) -> tuple[int, int]:
 
 def _times(first: int, last: int, factor: int) -> slice:
     return slice(first * factor, last * factor)
+
+
+def _greatest(values: NDArray[Any], factor: int) -> NDArray[np.float32]:
+    if not values.size or factor == 1:
+        return values.astype(np.float32)
+    starts = [np.arange(0, length, factor) for length in values.shape]
+    return np.maximum.reduceat(np.maximum.reduceat(values, starts[1], 1), starts[0], 0).astype(np.float32)
 
 
 def _means(values: NDArray[Any], factor: int) -> NDArray[np.float32]:
@@ -165,6 +171,5 @@ def _find_planes(path: Path, inode: int, mtime_ns: int, size: int) -> dict[str, 
                     header["BITPIX"],
                     float(header.get("BSCALE", 1.0)),
                     float(header.get("BZERO", 0.0)),
-                    int(header.get("NAXIS3", 1)) if header["NAXIS"] == 3 else 1,
                 )
     return planes

@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from nightdesk.desk.card import read_card
-from nightdesk.desk.place import frame_card
 from nightdesk.desk.plane import find_planes
 from nightdesk.desk.served import RAW, NotThereError
 from nightdesk.desk.trend import find_shift
@@ -56,7 +54,7 @@ def propose(served: Served, reference: str, x: float, y: float, name: str) -> di
     """Return where the star at a position of the reference frame is in another frame."""
     if name == reference:
         return centroid(served, name, x, y)
-    shift = find_shift(_figures(served, reference), _figures(served, name))
+    shift = find_shift(served.frame_card(reference), served.frame_card(name))
     if shift is None:
         answer = centroid(served, name, x, y)
         return answer | {"found": False, "reason": "too few common stars: click it in this frame"}
@@ -132,7 +130,3 @@ def _as_table(served: Served, rows: Sequence[Mapping[str, Any]]) -> str:
                 raise SetupError(f"The position of {name} lies outside the frame.")
         lines.append(f"{name},{x + origin:.2f},{y + origin:.2f},{1 if row['use'] else 0}")
     return "\n".join(lines) + "\n"
-
-
-def _figures(served: Served, name: str) -> dict[str, Any]:
-    return read_card(frame_card(served.layout, name))

@@ -1,8 +1,10 @@
 """A stack in tiles: binned by 2, 4, 8 ..., written once, so that the first picture needs no look at the whole file.
 
 The file is a line that names its kind, eight digits of hexadecimal length, a JSON header, and then tiles of
-256 x 256: for each level all tiles of the image (uint16, little-endian, coded), then all of the flags (one byte: every
-flag that a pixel of the bin has). The full resolution is not in it; that is the product itself. Rows go upwards.
+256 x 256: for each level all tiles of the image (uint16, little-endian, coded), then all of each further plane in the
+header's order, one byte a pixel: ``dq`` (every flag that a pixel of the bin has), ``coverage`` (the mean number of
+frames) and ``rejected`` (the most values clipped). The full resolution is not in it; that is the product itself. Rows
+go upwards.
 """
 
 from __future__ import annotations
@@ -20,15 +22,16 @@ from nightdesk.io.atomic import write_bytes
 from nightdesk.science.flag import NO_DATA
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-MAGIC: Final = b"nightdesk tiles 1\n"
+MAGIC: Final = b"nightdesk tiles 2\n"
 TILE: Final = 256
 PIXELS: Final = TILE * TILE
 SCI_BYTES: Final = 2 * PIXELS
-DQ_BYTES: Final = PIXELS
+BYTE_PLANES: Final = ("dq", "coverage", "rejected")
 
 
 def levels_of(shape: tuple[int, ...]) -> int:
@@ -54,6 +57,16 @@ def halve(values: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(np.where(count > 0, total / count, np.nan), dtype=np.float32)
 
 
+def halve_counts(counts: NDArray[Any]) -> NDArray[Any]:
+    """Return the greatest of 2 by 2 counts."""
+    return np.asarray(_quartets(np.pad(counts, [(0, length % 2) for length in counts.shape]), np.maximum))
+
+
+def as_counts(values: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return counts, or means of counts, in one byte; more than 255 are 255."""
+    return np.asarray(np.clip(np.rint(values), 0, 255), dtype=np.uint8)
+
+
 def _quartets(plane: NDArray[Any], join: Any) -> Any:
     return join(join(plane[::2, ::2], plane[1::2, ::2]), join(plane[::2, 1::2], plane[1::2, 1::2]))
 
@@ -67,7 +80,12 @@ def blank(data: NDArray[Any], flags: NDArray[Any] | None) -> NDArray[np.float32]
 
 
 def write_pyramid(
-    path: Path, data: NDArray[Any], flags: NDArray[Any] | None, coding: Coding, recipe: str
+    path: Path,
+    data: NDArray[Any],
+    flags: NDArray[Any] | None,
+    coding: Coding,
+    recipe: str,
+    counts: Mapping[str, NDArray[Any]] | None = None,
 ) -> list[NDArray[np.float32]]:
     """Write the tiles of an image, and return its levels (the first one is the image itself).
 
@@ -83,28 +101,34 @@ def write_pyramid(
         How values become numbers.
     recipe : str
         Of the product they are made from.
+    counts : mapping of ndarray, shape (ny, nx), optional
+        How many frames there are (``coverage``) and how many values were clipped (``rejected``) at each pixel.
     """
     values = blank(data, flags)
-    bits = None if flags is None else flags.astype(np.uint8)
+    planes = ({} if flags is None else {"dq": flags.astype(np.uint8)}) | dict(counts or {})
+    planes = {kind: planes[kind] for kind in BYTE_PLANES if kind in planes}
     images, parts, sizes = [values], [], []
     for _ in range(levels_of(values.shape)):
         values = halve(values)
         images.append(values)
         sizes.append(list(values.shape))
         parts.append(_tiles(coding.encode(values)).astype("<u2").tobytes())
-        if bits is not None:
-            bits = halve_flags(bits)
-            parts.append(_tiles(bits).tobytes())
+        for kind, plane in planes.items():
+            planes[kind] = _HALVES[kind](plane)
+            parts.append(_tiles(as_counts(planes[kind])).tobytes())
     header = {
         "recipe": recipe,
         "shape": list(data.shape),
         "levels": sizes,
-        "flags": bits is not None,
+        "planes": list(planes),
         "coding": {"sky": coding.sky, "noise": coding.noise},
     }
     text = json.dumps(header).encode()
     write_bytes(path, b"".join([MAGIC, b"%08x" % len(text), text, *parts]))
     return images
+
+
+_HALVES: Final = {"dq": halve_flags, "coverage": halve, "rejected": halve_counts}
 
 
 def _tiles(plane: NDArray[Any]) -> NDArray[Any]:
@@ -124,7 +148,7 @@ class Pyramid:
     recipe: str
     shape: tuple[int, int]
     levels: tuple[tuple[int, int], ...]
-    has_flags: bool
+    planes: tuple[str, ...]
     coding: Coding
 
     @classmethod
@@ -145,13 +169,13 @@ class Pyramid:
             header["recipe"],
             (ny, nx),
             tuple((rows, columns) for rows, columns in header["levels"]),
-            header["flags"],
+            tuple(header["planes"]),
             Coding(**header["coding"]),
         )
 
     def tile(self, kind: str, level: int, row: int, column: int) -> bytes | None:
-        """Return one tile (kind ``sci`` or ``dq``) of a level of 1 and more; None when there is no such tile."""
-        if not 1 <= level <= len(self.levels) or (kind == "dq" and not self.has_flags):
+        """Return one tile of a level of 1 and more; None when there is no such tile or plane."""
+        if not 1 <= level <= len(self.levels) or kind not in ("sci", *self.planes):
             return None
         rows, columns = (-(-length // TILE) for length in self.levels[level - 1])
         if not (0 <= row < rows and 0 <= column < columns):
@@ -159,16 +183,15 @@ class Pyramid:
         offset = self.start
         for shape in self.levels[: level - 1]:
             offset += self._count(shape) * self._bytes_per_tile
-        number = row * columns + column
-        if kind == "dq":
-            offset += rows * columns * SCI_BYTES
-        size = DQ_BYTES if kind == "dq" else SCI_BYTES
+        size = SCI_BYTES if kind == "sci" else PIXELS
+        if kind != "sci":
+            offset += rows * columns * (SCI_BYTES + self.planes.index(kind) * PIXELS)
         with self.path.open("rb") as stream:
-            return os.pread(stream.fileno(), size, offset + number * size)
+            return os.pread(stream.fileno(), size, offset + (row * columns + column) * size)
 
     @property
     def _bytes_per_tile(self) -> int:
-        return SCI_BYTES + (DQ_BYTES if self.has_flags else 0)
+        return SCI_BYTES + len(self.planes) * PIXELS
 
     @staticmethod
     def _count(shape: tuple[int, int]) -> int:

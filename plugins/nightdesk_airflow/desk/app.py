@@ -167,10 +167,11 @@ def image_tile(
     column: Annotated[int, Query(ge=0, le=4095)],
     name: FrameName = "",
     kind: Annotated[str, Query(max_length=10)] = "sci",
-    version: Annotated[str, Query(max_length=40)] = "",
+    version: Annotated[str, Query(max_length=60)] = "",
 ) -> Response:
     """A tile of an image. Airflow would compress it, which takes longer than it saves."""
-    headers = {"content-encoding": "identity", "cache-control": FOREVER if version else "no-store"}
+    same = version == image.version(served, step, name)
+    headers = {"content-encoding": "identity", "cache-control": FOREVER if same else "no-store"}
     content = image.tile(served, step, name, kind, level, row, column)
     return Response(content, media_type="application/octet-stream", headers=headers)
 

@@ -16,9 +16,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nightdesk.desk import image, positions, words
-from nightdesk.desk.card import read_card
 from nightdesk.desk.night import group_row, last_raw, read_night
-from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card
+from nightdesk.desk.place import frame_thumbnail
 from nightdesk.desk.search import NightIndex, Wanted
 from nightdesk.desk.served import FRAME_STEPS, RAW, STACK, NotThereError, Served
 from nightdesk.errors import NightdeskError
@@ -83,7 +82,7 @@ def stack(request: Request, served: Served) -> Response:
         served=served,
         row=group_row(served.settings, served.group),
         manifest=manifest,
-        card=read_card(stack_card(served.layout)),
+        card=served.stack_card,
         data=_shown(served, images),
         there=there,
         header=_header(served) if there else [],
@@ -96,13 +95,13 @@ def frames(request: Request, served: Served) -> Response:
     """Every frame of a group with its figures, its fate and the reason; which masters were used and why not others."""
     manifest = served.manifest
     layout = served.layout
-    trend = read_card(stack_card(layout)).get("frames", {})
+    trend = served.stack_card.get("frames", {})
     fates = {raw["name"]: raw for raw in reversed((manifest or {}).get("raws", []))}
     inputs = served.inputs
     names = sorted({*fates, *served.names, *(inputs.left_out if inputs else {})})
     rows = []
     for name in names:
-        card = read_card(frame_card(layout, name)) if name in served.names else {}
+        card = served.frame_card(name) if name in served.names else {}
         raw = fates.get(name)
         in_work = {"fate": "in work", "reason": "its group has not been reduced with it yet"}
         if inputs and name in inputs.left_out:
@@ -163,7 +162,7 @@ def frame(request: Request, served: Served, name: str, task: str, index: str) ->
     ]
     manifest = served.manifest
     raw = next((raw for raw in (manifest or {}).get("raws", []) if raw["name"] == chosen), None)
-    card = read_card(frame_card(served.layout, chosen))
+    card = served.frame_card(chosen)
     return _page(
         request,
         "frame.html",
@@ -202,7 +201,8 @@ def _shown(served: Served, images: list[dict[str, str]]) -> dict[str, Any]:
 def _loss(served: Served, name: str) -> dict[str, Any] | None:
     from nightdesk.io.atomic import read_json
 
-    values = read_json(served.layout.failure(name))
+    path = served.layout.failure(name)
+    values = read_json(path) if served.holds(path) else None
     return values if isinstance(values, dict) else None
 
 
