@@ -1,4 +1,4 @@
-"""The note of a group's run: the stack's small picture, as it is when somebody looks, and links to the desk."""
+"""The note of a group's run: links to the desk, and the stack's small picture as it is when somebody looks."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ def group_note(run_id: str) -> str:
     """Return a run's note in markdown.
 
     It holds no text from headers or file names: a run's id is made of cleaned names. The picture is served by the
-    desk, so it shows the stack of now, not of when the run was started.
+    desk, so it shows the stack of now, not of when the run was started. The links come first: Airflow shows a note's
+    beginning, and cuts what stands below a picture.
     """
     base = base_path()
     query = f"group={quote(run_id, safe='')}"
     picture = f"[![The stack]({base}/nightdesk/thumbnail?{query}&note=true)]({base}/nightdesk/stack?{query})"
     links = [f"[{page.capitalize()}]({base}/nightdesk/{page}?{query})" for page in ("stack", "frames")]
-    return f"{picture}\n\n{' · '.join(links)}"
+    return f"{' · '.join(links)}\n\n{picture}"
 
 
 def base_path() -> str:

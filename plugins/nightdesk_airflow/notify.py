@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from nightdesk.settings import Settings
 
-TOLD = "told"
-
 
 def tell_night(settings: Settings, night: date, context: Context) -> str:
     """Send the night's report to whoever is to have it, and say to whom it went."""
@@ -48,35 +46,40 @@ def tell_night(settings: Settings, night: date, context: Context) -> str:
         body=page.read_text(encoding="utf-8"),
         files=[str(page)],
     )
-    told = nights_folder(settings).parent / TOLD / f"{night}.json"
+    told = nights_folder(settings).parent / "told" / f"{night}.json"
     return send(settings, context, message, told)
 
 
 def tell_failure(context: Context) -> None:
-    """Say that a group failed: a callback of its verdict. The same failure of the same group is told once."""
-    from nightdesk.desk.place import desk_folder
+    """Say that a group failed: a callback of its verdict. The same failure of the same group is told once.
+
+    Of a night that the watcher has done with nobody is told: a backfill of an archive would send a message per group.
+    """
+    from nightdesk.desk.place import told_file
     from nightdesk.desk.words import printable
     from nightdesk.io.layout import Layout
     from nightdesk.manifest import read_manifest
+    from nightdesk.readiness import watched_since
     from nightdesk_airflow.task import settings_and_group_of
 
     settings, group = settings_and_group_of(context)
-    if not settings.notify.failures:
+    if not settings.notify.failures or group.night < watched_since(settings):
         return
     manifest = read_manifest(settings, group) or {}
     reason = printable(str(manifest.get("reason") or "its log says why"))
     subject = f"{settings.site.name}: {group.key} needs a hand"
-    page = f"{_base_url()}/dags/reduce_group/runs/{group.run_id}"
-    told = desk_folder(Layout(settings, group)) / f"{TOLD}.json"
-    send(settings, context, Message(subject, [subject, reason, page]), told)
+    run = f"/dags/reduce_group/runs/{group.run_id}"
+    link = f"{base}{run}" if (base := _base_url()) else f"Run {group.run_id} of reduce_group"
+    send(settings, context, Message(subject, [subject, reason], link), told_file(Layout(settings, group)))
 
 
 @dataclass(frozen=True)
 class Message:
-    """What is sent: a subject and lines for a chat; for the mail a page of its own and files, where there are any."""
+    """What is sent: a subject, lines that may quote headers, and a link of our own; a mail may be a page with files."""
 
     subject: str
     lines: list[str]
+    link: str = ""
     body: str = ""
     files: list[str] = field(default_factory=list)
 
@@ -126,7 +129,7 @@ def _mail(settings: Settings, context: Context, message: Message) -> None:
         to=list(settings.notify.mail_to),
         from_email=settings.notify.mail_from,
         subject=" ".join(message.subject.split()),
-        html_content=message.body or "".join(f"<p>{html.escape(line)}</p>" for line in message.lines),
+        html_content=message.body or "".join(f"<p>{html.escape(line)}</p>" for line in [*message.lines, message.link]),
         files=message.files,
         smtp_conn_id=settings.notify.mail_connection,
     ).notify(context)
@@ -135,7 +138,10 @@ def _mail(settings: Settings, context: Context, message: Message) -> None:
 def _post(settings: Settings, context: Context, message: Message) -> None:
     from airflow.providers.http.notifications.http import HttpNotifier
 
-    content: dict[str, Any] = {settings.notify.webhook_key: "\n".join(message.lines)}
+    from nightdesk.desk.words import chat
+
+    lines = [chat(line) for line in message.lines] + ([message.link] if message.link else [])
+    content: dict[str, Any] = {settings.notify.webhook_key: "\n".join(lines)}
     HttpNotifier(
         http_conn_id=str(settings.notify.webhook_connection),
         endpoint=settings.notify.webhook_path,

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from datetime import date
+import json
+import re
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from nightdesk.desk.night import note_group
 from nightdesk.desk.place import night_file
 from nightdesk.group import Group
 from nightdesk.io.atomic import read_json, write_json
 from nightdesk.io.layout import Layout
+from nightdesk.readiness import tonight
 from nightdesk.settings import Settings
 from nightdesk.steps import report
+from nightdesk_airflow.note import group_note
 from nightdesk_airflow.notify import tell_failure, tell_night
 
 NIGHT = date(2026, 11, 20)
-EVIL = "{{ 7 * 7 }} <img src=https://evil.example/x.png> \u202e"
+EVIL = "{{ 7 * 7 }} <img src=https://evil.example/x.png> ![x](https://evil.example/y.png) <!channel> @here \u202e"
 
 
 class Post:
@@ -104,6 +109,12 @@ def test_counts_and_what_needs_a_hand_are_in_the_message_and_no_template_is_fill
     assert "T1" in chat
     assert "T0" not in chat
     assert "\u202e" not in chat
+    assert_harmless(json.loads(chat)["text"])
+
+
+def assert_harmless(text: str) -> None:
+    """Nothing in it is a picture, a link or a call to any chat that we know of."""
+    assert not re.search(r"[<>`@]|\]\(|://", text)
 
 
 def test_who_is_not_named_is_not_told(tmp_path: Path, post: Post) -> None:
@@ -129,16 +140,19 @@ def test_when_one_way_fails_the_other_is_tried_and_a_retry_repeats_only_the_fail
 @pytest.fixture
 def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, Group, dict[str, Any]]:
     config = tmp_path / "observatory.toml"
-    config.write_text('[data]\nroot = "data"\n[notify]\nmail_to = ["a@example.org"]\n')
+    config.write_text('[data]\nroot = "data"\n[notify]\nmail_to = ["a@example.org"]\nwebhook_connection = "chat"\n')
     monkeypatch.setenv("NIGHTDESK_CONFIG", str(config))
     monkeypatch.delenv("NIGHTDESK_DATA", raising=False)
     settings = Settings.model_validate({"data": {"root": tmp_path / "data"}})
-    group = Group(NIGHT, "M13", "R")
+    group = Group(tonight(settings), "M13", "R")
     return settings, group, {"params": group.params | {"instrument": None}}
 
 
-def _fail(settings: Settings, group: Group, reason: str) -> None:
-    write_json(Layout(settings, group).manifest, {"schema": 1, "group": {"key": group.key}, "reason": reason})
+def _fail(settings: Settings, group: Group, reason: str, state: str = "failed") -> None:
+    told = {"state": state, "quality": None, "stack": None, "raws": [], "written": ""}
+    values = {"schema": 1, "group": {"key": group.key}, "reason": reason} | told
+    write_json(Layout(settings, group).manifest, values)
+    note_group(settings, group)
 
 
 def test_a_failure_is_told_once_and_another_one_again(
@@ -149,10 +163,53 @@ def test_a_failure_is_told_once_and_another_one_again(
     for _ in range(3):
         tell_failure(context)  # type: ignore[arg-type]
     assert len(post.mails) == 1
-    assert post.mails[0]["subject"] == "La Palma: 2026-11-20/M13/R needs a hand"
+    assert post.mails[0]["subject"] == f"La Palma: {group.key} needs a hand"
     assert "&lt;img" in post.mails[0]["html_content"]
     assert "<img" not in post.mails[0]["html_content"]
-    assert "/dags/reduce_group/runs/2026-11-20__M13__R" in post.mails[0]["html_content"]
+    assert_harmless(json.loads(post.posts[0]["data"])["text"].rpartition("\n")[0])
     _fail(settings, group, "frame r2 is bad")
     tell_failure(context)  # type: ignore[arg-type]
     assert len(post.mails) == 2
+
+
+def test_a_mended_group_that_fails_again_is_told_again(
+    failed: tuple[Settings, Group, dict[str, Any]], post: Post
+) -> None:
+    settings, group, context = failed
+    for state in ("failed", "done", "partial"):
+        _fail(settings, group, "frame r1 is bad", state)
+        if state != "done":
+            tell_failure(context)  # type: ignore[arg-type]
+    assert len(post.mails) == len(post.posts) == 2
+
+
+def test_of_an_archived_group_nobody_is_told(failed: tuple[Settings, Group, dict[str, Any]], post: Post) -> None:
+    settings, group, _ = failed
+    for days, told in ((2, 1), (3, 1)):  # the watcher looks at three nights
+        old = Group(group.night - timedelta(days=days), "M13", "R")
+        _fail(settings, old, "frame r1 is bad")
+        tell_failure({"params": old.params | {"instrument": None}})  # type: ignore[arg-type, typeddict-unknown-key]
+        assert len(post.mails) == told
+
+
+@pytest.mark.parametrize(
+    ("base", "link"),
+    [
+        ("https://sky.example/airflow/", "https://sky.example/airflow/dags/reduce_group/runs/{run}"),
+        ("", "Run {run} of reduce_group"),
+    ],
+)
+def test_the_run_is_named_by_a_link_that_works_or_by_its_name(
+    failed: tuple[Settings, Group, dict[str, Any]], post: Post, monkeypatch: pytest.MonkeyPatch, base: str, link: str
+) -> None:
+    settings, group, context = failed
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", base)
+    _fail(settings, group, "frame r1 is bad")
+    tell_failure(context)  # type: ignore[arg-type]
+    assert json.loads(post.posts[0]["data"])["text"].splitlines()[-1] == link.format(run=group.run_id)
+    assert link.format(run=group.run_id) in post.mails[0]["html_content"]
+
+
+def test_a_runs_note_has_its_links_before_the_picture() -> None:
+    note = group_note("2026-11-20__M13__R")
+    assert note.index("[Stack](") < note.index("[Frames](") < note.index("![")

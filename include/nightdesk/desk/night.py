@@ -10,12 +10,12 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from nightdesk.desk.place import night_file, nights_folder, stack_thumbnail
+from nightdesk.desk.place import night_file, nights_folder, stack_thumbnail, told_file
 from nightdesk.desk.served import Served
 from nightdesk.errors import SetupError
 from nightdesk.group import Group
 from nightdesk.io.atomic import locked, read_json, write_json
-from nightdesk.io.layout import report_path
+from nightdesk.io.layout import Layout, report_path
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.night import parse_night
 
@@ -30,11 +30,14 @@ FOLDERS_LOOKED_AT: Final = 3
 
 
 def note_group(settings: Settings, group: Group) -> None:
-    """Write what is known of a group into its night's file."""
+    """Write what is known of a group into its night's file; one that is mended is told of again when it fails again."""
+    row = group_row(settings, group)
     with locked(nights_folder(settings) / ".lock"):
         night = _read(settings, group.night) or _gathered(settings, group.night)
-        night["groups"][group.key] = group_row(settings, group)
+        night["groups"][group.key] = row
         write_json(night_file(settings, group.night), night)
+    if row["state"] in ("done", "waiting"):
+        told_file(Layout(settings, group)).unlink(missing_ok=True)
 
 
 def note_night(settings: Settings, night: date, report: dict[str, Any]) -> None:

@@ -42,6 +42,11 @@ def frame_thumbnail(layout: Layout, name: str) -> Path:
     return desk_folder(layout) / "frames" / f"{name}.jpg"
 
 
+def told_file(layout: Layout) -> Path:
+    """Which failure of a group people were told of, and how."""
+    return desk_folder(layout) / "told.json"
+
+
 def nights_folder(settings: Settings) -> Path:
     """Where the nights at a glance are."""
     return settings.root / ".nightdesk" / "nights"

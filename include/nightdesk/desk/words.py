@@ -77,6 +77,14 @@ def fenced(text: str) -> str:
     return f"{fence}text\n{printable(text)}\n{fence}"
 
 
+def chat(text: str) -> str:
+    """Return text in which no chat finds a picture, a link, an address to load, or somebody to call."""
+    return printable(text).translate(_CHAT).replace("://", ": //")
+
+
+_CHAT: Final = str.maketrans("<>[]`@", "\u2039\u203a()'\uff20")
+
+
 def printable(text: str) -> str:
     """Return text on one line, with what is not seen, or changes the direction of writing, spelled out."""
     return "".join(

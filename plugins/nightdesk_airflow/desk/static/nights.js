@@ -1,7 +1,12 @@
 // The state of each run now, from Airflow's own API with this person's login: one question for all nights shown.
-import { askJson, query } from "./desk.js";
+import { askJson, isTyping, query } from "./desk.js";
 
 const PAUSE = 10_000;
+
+// Nights whose files were deleted are made anew a few at each look; a person who types is left alone.
+if (document.querySelector("main[data-gathering]")) {
+  setTimeout(() => { if (!isTyping({ target: document.activeElement })) location.reload(); }, 1000);
+}
 
 async function refresh() {
   const links = [...document.querySelectorAll("a.run")];
