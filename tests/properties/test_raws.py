@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nightdesk.errors import FrameError
-from nightdesk.io.frame import read_raw, write_hdus
+from nightdesk.io.frame import read_raw
+from nightdesk.io.hdu import write_hdus
 from nightdesk.io.header import inherit_header
 from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.settings import Instrument, Settings

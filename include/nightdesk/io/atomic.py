@@ -9,7 +9,7 @@ import tempfile
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from nightdesk.errors import StaleProduct
 
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def write_bytes(path: Path, content: bytes | memoryview) -> None:
-    """Write `content` to `path` by way of a temporary file in the same folder, flushed to the disk."""
+@contextmanager
+def written_whole(path: Path) -> Iterator[BinaryIO]:
+    """Give a stream whose content becomes `path` when all is written: a temporary file beside it, flushed to disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=path.parent)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+        with os.fdopen(handle, "w+b") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         Path(temporary).chmod(0o666 & ~_umask())
@@ -32,6 +33,12 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         Path(temporary).unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write `content` to `path`, whole or not at all."""
+    with written_whole(path) as stream:
+        stream.write(content)
 
 
 def create_bytes(path: Path, content: bytes) -> None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
-from nightdesk.io.atomic import write_bytes
+from nightdesk.io.hdu import write_hdus
 from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.raw import is_image
 from nightdesk.io.unpacking import BYTES_OF_A_PIXEL, UNPACKING_ERRORS, check_tiles, open_unpacked
@@ -163,58 +162,45 @@ def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = 
     """
     frame = _storable(frame, depth)
     header = frame.header
-    hdus: list[Any] = [fits.PrimaryHDU(_cast(frame.data, depth), header=header, do_not_scale_image_data=True)]
+    hdus: list[Any] = [fits.PrimaryHDU(frame.data, header=header, do_not_scale_image_data=True)]
     if frame.flags is None:
-        hdus.append(fits.ImageHDU(_cast(frame.variance, depth), header=header))
+        hdus.append(fits.ImageHDU(frame.variance, header=header))
     else:
         hdus[0].header["EXTNAME"] = "SCI"
         hdus[0].header["BUNIT"] = ("electron", "unit of the image")
-        hdus.append(_plane(frame.variance, "VAR", depth, "electron2"))
+        hdus.append(_plane(frame.variance, "VAR", "electron2"))
         hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
         hdus.append(_flag_hdu(frame.flags))
         if frame.shared_variance is not None:
-            hdus.append(_plane(frame.shared_variance, "VARCAL", depth, "electron2"))
+            hdus.append(_plane(frame.shared_variance, "VARCAL", "electron2"))
     write_hdus(path, [*hdus, *extra])
 
 
 def _storable(frame: Frame, depth: str) -> Frame:
-    """Flag as NO_DATA what the number type cannot hold: a raw's garbage of 1e38 must not be infinite in a product."""
-    planes = [plane for plane in (frame.data, frame.variance, frame.shared_variance) if plane is not None]
-    limit = np.finfo(depth).max
-    if frame.flags is None or all(max(plane.max(), -plane.min()) <= limit for plane in planes):
-        return frame
-    sound = np.logical_and.reduce([np.abs(plane) <= limit for plane in planes])
-    shared = None if frame.shared_variance is None else np.where(sound, frame.shared_variance, 0.0)
-    flags = np.where(sound, frame.flags, frame.flags | NO_DATA)
-    return replace(
-        frame,
-        data=np.where(sound, frame.data, 0.0),
-        variance=np.where(sound, frame.variance, 0.0),
-        shared_variance=shared,
-        flags=flags,
-    )
+    """Bring the planes to their number type.
 
-
-def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
-    """Write HDUs with checksums that carry no date, whole or not at all."""
-    listed = fits.HDUList(list(hdus))
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        listed.update_extend()
-        listed.verify("silentfix+ignore")
-        for hdu in listed:
-            hdu.add_checksum(when="by nightdesk")  # last: anything that touches a header afterwards spoils its sum
-        listed.writeto(buffer, output_verify="ignore")
-    write_bytes(path, buffer.getbuffer())
+    What that cannot hold is flagged as NO_DATA: a raw's garbage of 1e38 must not be infinite in a product.
+    """
+    with np.errstate(over="ignore"):
+        data, variance = _cast(frame.data, depth), _cast(frame.variance, depth)
+        shared = None if frame.shared_variance is None else _cast(frame.shared_variance, depth)
+    flags = frame.flags
+    if flags is not None:
+        finite = [np.isfinite(plane) for plane in (data, variance, shared) if plane is not None]
+        sound = np.logical_and.reduce(finite)
+        if not sound.all():
+            data, variance = (np.where(sound, plane, plane.dtype.type(0)) for plane in (data, variance))
+            shared = None if shared is None else np.where(sound, shared, shared.dtype.type(0))
+            flags = np.where(sound, flags, flags | NO_DATA)
+    return Frame(data, variance, shared, flags, frame.header)
 
 
 def _cast(plane: NDArray[Any], depth: str) -> NDArray[Any]:
     return np.ascontiguousarray(plane, dtype=depth)
 
 
-def _plane(plane: NDArray[Any], name: str, depth: str, unit: str) -> fits.ImageHDU:
-    hdu = fits.ImageHDU(_cast(plane, depth), name=name)
+def _plane(plane: NDArray[Any], name: str, unit: str) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(plane, name=name)
     hdu.header["BUNIT"] = (unit, "unit of the image")
     return hdu
 

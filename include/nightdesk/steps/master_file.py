@@ -8,7 +8,8 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk import __version__
-from nightdesk.io.frame import RECIPE, write_hdus
+from nightdesk.io.frame import RECIPE
+from nightdesk.io.hdu import write_hdus
 from nightdesk.io.inventory import hash_file
 from nightdesk.science.flag import FLAG_MEANINGS
 
