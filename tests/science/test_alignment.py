@@ -6,7 +6,7 @@ import pytest
 from nightdesk.science.alignment import align_frames, choose_star
 from nightdesk.science.persistence import find_persistent
 from nightdesk.science.star import Stars
-from nightdesk.science.transform import Transform
+from nightdesk.science.transform import Transform, half_turn
 from tests.science.test_match import SHAPE, field, seen, stars_at
 
 STARS = field(25, seed=4)
@@ -62,6 +62,30 @@ def test_a_still_group_of_narrow_detections_is_not_believed():
         for one in (stars_at(np.vstack([HOT, seen(STARS[:4], move)])) for move in few)
     ]
     assert align_frames(lists, SHAPE).aligned == [0]
+
+
+JUMP = Transform(dx=30.4, dy=-12.2)
+FLIP = half_turn(SHAPE).after(Transform(dx=3.0, dy=2.0))
+
+
+@pytest.mark.parametrize("hot", [HOT[:0], HOT], ids=["clean", "hot"])
+@pytest.mark.parametrize(("still", "moved"), [(6, 3), (3, 2), (2, 1), (9, 1), (5, 4)])
+@pytest.mark.parametrize("move", [JUMP, FLIP], ids=["jump", "flip"])
+def test_a_guided_group_that_then_moves_is_aligned(still, moved, move, hot):
+    """The stars stand still in most frames, as hot pixels do; in the others they do not."""
+    alignment = align_frames(frames([Transform()] * still + [move] * moved, hot), SHAPE)
+    assert alignment.aligned == list(range(still + moved))
+    for match in alignment.matches[still:]:
+        assert match.transform.shift_at(250, 240) == pytest.approx(move.shift_at(250, 240), abs=0.1)
+        assert match.transform.is_flip == move.is_flip
+
+
+@pytest.mark.parametrize("fixed", [2, 3, 6])
+def test_hot_pixels_never_win_in_a_guided_group(fixed):
+    """After guiding comes another field: what agrees then is the chip's, not the sky's."""
+    other = stars_at(np.vstack([field(25, seed=77), HOT + np.random.default_rng(9).normal(0, 0.3, HOT.shape)]))
+    alignment = align_frames([*frames([Transform()] * fixed), other], SHAPE)
+    assert alignment.aligned == list(range(fixed))
 
 
 def test_an_empty_frame_is_refused_and_the_others_are_aligned():

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightdesk.science.match import Match, match_stars
-from nightdesk.science.persistence import find_persistent
+from nightdesk.science.persistence import RADIUS, find_persistent
 from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform
 
@@ -72,9 +72,11 @@ def align_frames(
     Notes
     -----
     What stays on the detector in most frames (see :mod:`nightdesk.science.persistence`) is left out of
-    at least one of the two lists that are compared, so that hot pixels cannot match themselves. Only if
-    that gives no match are whole lists compared, for a group that was not moved: then nearly all
-    detections must agree, at less than 1.5 pixels, and those that persist must be as wide as the others.
+    at least one of the two lists that are compared, so that hot pixels cannot match themselves. In a group
+    that was guided well the stars themselves stay: a frame that then jumps or flips is compared with all
+    of them, but what agrees must have moved. Only frames that were not moved are compared whole: then
+    nearly all detections must agree, at less than 1.5 pixels, and those that persist must be as wide as
+    the others.
 
     A frame that does not lie on the reference frame may lie on another that does.
     """
@@ -153,7 +155,7 @@ def _match(
 ) -> Match:
     """Match one frame, with what persists left out of both lists, else of one, else of neither."""
     first = match_stars(moving[number], moving[reference], shape)
-    if not (fixed[number].any() and fixed[reference].any()):
+    if not (fixed[number].any() or fixed[reference].any()):
         return first
     still = _still(lists, fixed, number, reference, shape)
     if first.accepted:
@@ -162,9 +164,15 @@ def _match(
         return still if still is not None and better else first
     for mine, theirs in ((moving[number], lists[reference]), (lists[number], moving[reference])):
         match = match_stars(mine, theirs, shape)
-        if match.accepted:
+        if match.accepted and _moved(match, shape):
             return match
     return still or first
+
+
+def _moved(match: Match, shape: tuple[int, int]) -> bool:
+    """Tell whether what agrees lies elsewhere on the detector, as no hot pixel does."""
+    centre = (shape[1] - 1) / 2, (shape[0] - 1) / 2
+    return match.transform.is_flip or math.hypot(*match.transform.shift_at(*centre)) > RADIUS
 
 
 def _agree(one: Match, other: Match, shape: tuple[int, int]) -> bool:
@@ -187,7 +195,8 @@ def _still(
         return None
     for which in (number, reference):
         width, persists = lists[which].width, fixed[which]
-        if (~persists).any() and np.median(width[persists]) < STILL_WIDTH * np.median(width[~persists]):
+        mixed = persists.any() and not persists.all()
+        if mixed and np.median(width[persists]) < STILL_WIDTH * np.median(width[~persists]):
             return None
     return match
 
