@@ -135,6 +135,25 @@ def test_the_star_written_down_is_bright_alone_and_in_every_frame():
         assert 9 <= y <= SHAPE[0] - 10
 
 
+def test_the_star_written_down_is_none_of_the_hot_pixels():
+    lists = frames()
+    position = choose_star(lists, align_frames(lists, SHAPE), SHAPE)
+    assert position is not None
+    assert np.hypot(*(HOT - position).T).min() > 1.0
+    assert np.hypot(*(STARS - position).T).min() < 0.2
+
+
+def test_a_star_that_is_saturated_in_another_frame_is_not_written_down():
+    lists = frames(hot=HOT[:0])
+    alignment = align_frames(lists, SHAPE)
+    first = choose_star(lists, alignment, SHAPE)
+    assert first is not None
+    x, y = alignment.matches[2].transform.inverse().apply([first])[0]
+    saturated = np.hypot(lists[2].x - x, lists[2].y - y) < 1.0
+    lists[2] = Stars(**{**vars(lists[2]), "saturated": saturated})
+    assert choose_star(lists, alignment, SHAPE) != first
+
+
 def test_no_star_may_be_in_every_frame():
     lists = [stars_at([[5.0, 5.0]])] * 2
     assert choose_star(lists, align_frames(lists, SHAPE), SHAPE) is None

@@ -7,8 +7,9 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
-from nightdesk.science.match import Match, match_stars
+from nightdesk.science.match import INLIER_PIXELS, Match, match_stars
 from nightdesk.science.persistence import RADIUS, find_persistent
 from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform
@@ -217,18 +218,27 @@ def choose_star(lists: Sequence[Stars], alignment: Alignment, shape: tuple[int, 
     -------
     tuple of float or None
         Its position (x, y) in the reference frame, 0-based, in pixels; None if no star is in every frame.
+
+    Notes
+    -----
+    In every frame something must stand where the star belongs, which hot pixels do not when the sky moves;
+    saturated in one frame is saturated.
     """
     stars = lists[alignment.reference]
     if len(stars) == 0:
         return None
     ny, nx = shape
     margin = EDGE_FWHM * stars.fwhm
-    inside = np.ones(len(stars), dtype=bool)
+    inside, seen, saturated = np.ones(len(stars), bool), np.ones(len(stars), bool), stars.saturated.copy()
     for number in alignment.aligned:
-        x, y = alignment.matches[number].transform.inverse().apply(stars.positions).T
+        x, y = (places := alignment.matches[number].transform.inverse().apply(stars.positions)).T
         inside &= (x >= margin) & (y >= margin) & (x <= nx - 1 - margin) & (y <= ny - 1 - margin)
-    sound = inside & ~stars.saturated & (np.abs(stars.width / np.median(stars.width) - 1.0) < 0.3)
-    for wanted in (sound & _isolated(stars), sound, inside):
+        distance, which = cKDTree(lists[number].positions).query(places)
+        there = distance <= INLIER_PIXELS
+        seen &= there
+        saturated |= there & lists[number].saturated[which]
+    sound = inside & seen & ~saturated & (np.abs(stars.width / np.median(stars.width) - 1.0) < 0.3)
+    for wanted in (sound & _isolated(stars), sound, inside & seen):
         if wanted.any():
             chosen = int(np.flatnonzero(wanted)[0])  # the brightest: they are in order
             return float(stars.x[chosen]), float(stars.y[chosen])
