@@ -7,7 +7,7 @@ import numpy as np
 ENOUGH: Final = 2**18
 """Pixels that tell the level of the sky to a five-hundredth of its noise."""
 
-STRIP: Final = 32
+STRIP: Final = 16
 """Rows that are taken together, so that objects are found in them as in the whole image."""
 
 
@@ -29,7 +29,7 @@ def sample_rows(shape: tuple[int, int]) -> list[slice]:
     >>> sample_rows((512, 512))
     [slice(0, 512, None)]
     >>> sum(rows.stop - rows.start for rows in sample_rows((4096, 4096)))
-    256
+    128
     """
     ny, nx = shape
     count = max(8, -(-ENOUGH // (STRIP * max(nx, 1))))

@@ -35,24 +35,37 @@ def robust_scatter(values: ArrayLike) -> float:
     >>> round(robust_scatter(counts), 1)
     3.5
     """
-    flat = np.ravel(np.asarray(values, dtype=np.float64))
-    if flat.size < 2:
+    return scatter_of_sorted(np.sort(np.ravel(np.asarray(values, dtype=np.float64))))
+
+
+def scatter_of_sorted(ordered: NDArray[np.float64]) -> float:
+    """Do what :func:`robust_scatter` does for values that rise already.
+
+    Parameters
+    ----------
+    ordered : ndarray, shape (n,)
+        Values in rising order, in any unit, all finite.
+
+    Returns
+    -------
+    float
+        Scatter in the unit of the values; 0 where fewer than two values differ.
+    """
+    if ordered.size < 2:
         return 0.0
-    first, third = (_quantile(flat, share) for share in (0.25, 0.75))
+    first, third = (_quantile(ordered, share) for share in (0.25, 0.75))
     return (third - first) / (2 * _NORMAL.inv_cdf(0.75))
 
 
-def _quantile(values: NDArray[np.float64], share: float) -> float:
+def _quantile(ordered: NDArray[np.float64], share: float) -> float:
     """Return the quantile between the edges of the step in which it lies, as a normal distribution has it."""
-    rank = int(share * values.size)
-    step = float(np.partition(values, rank)[rank])
-    lower, upper = values[values < step], values[values > step]
-    if not lower.size and not upper.size:
+    step = float(ordered[int(share * ordered.size)])
+    below, above = (int(np.searchsorted(ordered, step, side)) for side in ("left", "right"))
+    if not below and above == ordered.size:
         return step
-    low_edge = 0.5 * (step + float(lower.max(initial=-np.inf)))
-    high_edge = 0.5 * (step + float(upper.min(initial=np.inf)))
-    if not lower.size or not upper.size:
-        return high_edge if upper.size else low_edge
-    shares = lower.size / values.size, 1 - upper.size / values.size
-    z = [_NORMAL.inv_cdf(each) for each in (share, *shares)]
+    low_edge = 0.5 * (step + float(ordered[below - 1]))
+    high_edge = 0.5 * (step + float(ordered[above % ordered.size]))
+    if not below or above == ordered.size:
+        return high_edge if not below else low_edge
+    z = [_NORMAL.inv_cdf(each) for each in (share, below / ordered.size, above / ordered.size)]
     return float(np.interp(z[0], z[1:], [low_edge, high_edge]))

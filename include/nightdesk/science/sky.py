@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
 from nightdesk.science.sample import ENOUGH, sample_rows
-from nightdesk.science.scatter import robust_scatter
+from nightdesk.science.scatter import scatter_of_sorted
 
 CLIP_SIGMA = 3.0
 LARGEST_OBJECT_SHARE = 0.7
@@ -158,11 +158,14 @@ def noise_of_rows(look: Look, shape: tuple[int, ...]) -> float:
 
 def _clipped_level(values: NDArray[np.float64]) -> tuple[float, float]:
     """Return mean and robust scatter of what lies within three standard deviations of the median."""
-    kept = values
+    ordered = np.sort(values)  # so that what is kept is a slice
+    kept = ordered
     for _ in range(20):
-        centre, sigma = float(np.median(kept)), robust_scatter(kept)
-        near = np.abs(values - centre) <= CLIP_SIGMA * sigma
-        if sigma == 0 or np.count_nonzero(near) == kept.size:
+        centre = 0.5 * float(kept[(kept.size - 1) // 2] + kept[kept.size // 2])
+        sigma = scatter_of_sorted(kept)
+        first = int(np.searchsorted(ordered, centre - CLIP_SIGMA * sigma))
+        last = int(np.searchsorted(ordered, centre + CLIP_SIGMA * sigma, "right"))
+        if sigma == 0 or last - first == kept.size:
             break
-        kept = values[near]
+        kept = ordered[first:last]
     return (float(np.mean(kept)) if sigma > 0 else centre), sigma
