@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar, get_args
+from typing import Any, Final, Literal, Protocol, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from nightdesk.science.clipping import reject_outliers
 from nightdesk.science.easy import Easy, easy_pixels
 from nightdesk.science.flag import NO_DATA
-from nightdesk.science.median import middle_values
+from nightdesk.science.median import median_variance_factor, middle_values
 from nightdesk.science.selection import combine_flags, select_values
 from nightdesk.science.stack_variance import (
     full_mean_variance,
@@ -46,6 +46,9 @@ class Combined:
         How many values were clipped.
     rejected_by_frame : ndarray of int, shape (n,)
         How many values of each frame were clipped.
+    shared_variance : ndarray of float64, shape (ny, nx)
+        The part of `variance` that came from the masters, which stacks of other nights may share; as if
+        every frame had been used at every pixel.
     rejection_map : ndarray of bool, shape (n, ny, nx), or None
         Which they were, if it was asked for.
     """
@@ -56,12 +59,13 @@ class Combined:
     coverage: NDArray[np.uint16]
     rejected: NDArray[np.uint16]
     rejected_by_frame: NDArray[np.intp]
+    shared_variance: NDArray[np.float64]
     rejection_map: NDArray[np.bool_] | None = None
 
 
 @dataclass(frozen=True)
-class _Recipe:
-    """What is the same for every block of rows."""
+class Recipe:
+    """Say what is the same for every block of rows; `recipe_of` checks it."""
 
     method: Method
     clip_sigma: float | None
@@ -146,67 +150,181 @@ def combine_frames(
     (array([[11.]]), array([[4.5]]), array([0, 0, 1]))
     """
     shape = _checked_shape(images, variances, shared_variances, flags)
-    recipe = _recipe(len(images), offset_groups, sigmas, method, clip_sigma, weights, level, tolerance)
+    recipe = recipe_of(
+        len(images),
+        offset_groups=offset_groups,
+        sigmas=sigmas,
+        method=method,
+        clip_sigma=clip_sigma,
+        weights=weights,
+        level=level,
+        tolerance=tolerance,
+    )
     ny, nx = shape
-    data, variance = np.zeros(shape), np.zeros(shape)
-    joined, coverage, rejected = (np.zeros(shape, dtype=np.uint16) for _ in range(3))
-    rejection_map = np.zeros((len(images), ny, nx), dtype=bool) if map_rejections else None
-    by_frame = np.zeros(len(images), dtype=np.intp)
+    parts = []
     for rows in _blocks(ny, nx * len(images)):
-        block = (
-            _rows(images, rows),
-            _rows(variances, rows),
-            _rows(shared_variances, rows),
-            _flag_rows(flags, rows),
-        )
-        clipped = _combine_block(
-            block, recipe, (data[rows], variance[rows], joined[rows], coverage[rows], rejected[rows])
-        )
-        if clipped is None:
-            continue
-        by_frame += np.count_nonzero(clipped[1], axis=1)
-        if rejection_map is not None:
-            rejection_map[:, rows].reshape(len(images), -1)[:, clipped[0]] = clipped[1]
-    return Combined(data, variance, joined, coverage, rejected, by_frame, rejection_map)
+        cubes = (_rows(images, rows), _rows(variances, rows), _rows(shared_variances, rows), _flag_rows(flags, rows))
+        parts.append(combine_block(Cubes(*cubes), recipe, map_rejections=map_rejections))
+    if len(parts) == 1:
+        return parts[0]
+    maps = [part.rejection_map for part in parts if part.rejection_map is not None]
+    return Combined(
+        data=np.concatenate([part.data for part in parts]),
+        variance=np.concatenate([part.variance for part in parts]),
+        flags=np.concatenate([part.flags for part in parts]),
+        coverage=np.concatenate([part.coverage for part in parts]),
+        rejected=np.concatenate([part.rejected for part in parts]),
+        rejected_by_frame=np.sum([part.rejected_by_frame for part in parts], axis=0),
+        shared_variance=np.concatenate([part.shared_variance for part in parts]),
+        rejection_map=np.concatenate(maps, axis=1) if maps else None,
+    )
 
 
-_Block = tuple[Cube, Cube, Cube, NDArray[np.uint16]]
-_Out = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.uint16], NDArray[np.uint16]]
+Columns = tuple[Cube, Cube, Cube, NDArray[np.uint16]]
 
 
-def _combine_block(block: _Block, recipe: _Recipe, out: _Out) -> tuple[NDArray[np.intp], NDArray[np.bool_]] | None:
-    """Fill data, variance, flags, coverage and rejected of a block; return where values were clipped, and which.
+class Block(Protocol):
+    """Some rows of all frames, on one grid and one sky level."""
 
-    Nearly all pixels are easy: no value is excluded, none can be clipped. Those are done together, the others by the
-    plain functions.
-    """
-    n = len(block[0])
-    clips = recipe.clip_sigma is not None and recipe.method != "mean" and n > 1
-    with np.errstate(all="ignore"):  # values that are no numbers make a pixel hard
-        easy = easy_pixels(
-            *block,
-            clip_sigma=recipe.clip_sigma if clips else None,
+    @property
+    def n(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) of the block."""
+        ...
+
+    def easy(self, recipe: Recipe, clip_sigma: float | None) -> Easy:
+        """Return the easy pixels."""
+        ...
+
+    def mean(self, recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weighted mean of all values of each pixel, and its variance."""
+        ...
+
+    def columns(self, places: NDArray[np.intp]) -> Columns:
+        """Return the values of some pixels, counted row by row, shape (n, 1, pixels)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Cubes:
+    """Hold a block in memory: values, whole and shared variances and flags, each of shape (n, ny, nx)."""
+
+    values: Cube
+    variances: Cube
+    shared: Cube
+    flags: NDArray[np.uint16]
+
+    @property
+    def n(self) -> int:
+        """Number of frames."""
+        return len(self.values)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) of the block."""
+        return self.values.shape[1], self.values.shape[2]
+
+    def easy(self, recipe: Recipe, clip_sigma: float | None) -> Easy:
+        """Return the easy pixels."""
+        return easy_pixels(
+            *(self.values, self.variances, self.shared, self.flags),
+            clip_sigma=clip_sigma,
             sigmas=recipe.sigmas,
             level=recipe.level,
             tolerance=recipe.tolerance,
         )
-    data, variance, joined, coverage, rejected = out
-    with np.errstate(all="ignore"):
-        data[:], variance[:] = _easy_values(block, easy, recipe)
-    joined[:], coverage[:], rejected[:] = easy.joined, n, 0
-    columns = np.flatnonzero(easy.hard)
-    if not columns.size:
-        return None
-    # a reduction over a single column would add in another order than one over many
-    asked = columns if columns.size > 1 else np.repeat(columns, 2)
-    values, variances, shared = (_columns(cube, asked) for cube in block[:3])
-    sound = _without_nonsense(values, variances, shared, _columns(block[3], asked))
-    hard = _combine_hard(*sound, recipe)
-    planes: tuple[NDArray[Any], ...] = out
-    results: tuple[NDArray[Any], ...] = hard
-    for plane, figures in zip(planes, results, strict=False):
-        plane.flat[columns] = figures[0, : columns.size]
-    return columns, hard[5][:, 0, : columns.size]
+
+    def mean(self, recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the weighted mean of all values of each pixel, and its variance."""
+        mean = np.zeros(self.shape)
+        for value, weight in zip(self.values, recipe.weights, strict=True):
+            mean += weight * value
+        total = sum(recipe.weights.tolist())
+        return mean / (total if total > 0 else 1.0), full_mean_variance(
+            self.variances, self.shared, weights=recipe.weights, offset_groups=recipe.offset_groups
+        )
+
+    def columns(self, places: NDArray[np.intp]) -> Columns:
+        """Return the values of some pixels, counted row by row, shape (n, 1, pixels)."""
+        return (
+            _columns(self.values, places),
+            _columns(self.variances, places),
+            _columns(self.shared, places),
+            _columns(self.flags, places),
+        )
+
+
+def combine_block(block: Block, recipe: Recipe, *, map_rejections: bool = False) -> Combined:
+    """Combine some rows of all frames.
+
+    Parameters
+    ----------
+    block : Block
+        The rows.
+    recipe : Recipe
+        How.
+    map_rejections : bool
+        Also return which values were clipped, frame by frame.
+
+    Returns
+    -------
+    Combined
+        The rows of the stack.
+
+    Notes
+    -----
+    Nearly all pixels are easy: no value is excluded, none can be clipped. Those are done together, the others by the
+    plain functions.
+    """
+    clips = recipe.clip_sigma is not None and recipe.method != "mean" and block.n > 1
+    with np.errstate(all="ignore"):  # values that are no numbers make a pixel hard
+        easy = block.easy(recipe, recipe.clip_sigma if clips else None)
+        if recipe.method == "median":
+            data, variance = (
+                easy.median,
+                full_median_variance(
+                    easy.independent, easy.common, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups
+                ),
+            )
+        else:
+            data, variance = block.mean(recipe)
+    coverage, rejected = np.full(block.shape, block.n, np.uint16), np.zeros(block.shape, np.uint16)
+    by_frame = np.zeros(block.n, np.intp)
+    rejection_map = np.zeros((block.n, *block.shape), bool) if map_rejections else None
+    places = np.flatnonzero(easy.hard)
+    if places.size:
+        # a reduction over a single column would add in another order than one over many
+        asked = places if places.size > 1 else np.repeat(places, 2)
+        hard = _combine_hard(*_without_nonsense(*block.columns(asked)), recipe)
+        planes: tuple[NDArray[Any], ...] = (data, variance, easy.joined, coverage, rejected)
+        results: tuple[NDArray[Any], ...] = hard
+        for plane, figures in zip(planes, results, strict=False):
+            plane.flat[places] = figures[0, : places.size]
+        clipped = hard[5][:, 0, : places.size]
+        by_frame += np.count_nonzero(clipped, axis=1)
+        if rejection_map is not None:
+            rejection_map.reshape(block.n, -1)[:, places] = clipped
+    with np.errstate(invalid="ignore"):
+        shared = np.minimum(easy.common * _shared_factor(recipe), variance)
+    return Combined(data, variance, easy.joined, coverage, rejected, by_frame, shared, rejection_map)
+
+
+def _shared_factor(recipe: Recipe) -> float:
+    """Return what makes of the frames' mean shared variance that of the stack.
+
+    It is one over the number of different offsets, times what a median adds.
+    """
+    n = len(recipe.sigmas)
+    sizes = np.unique_counts(recipe.offset_groups).counts
+    groups = n**2 / int(np.sum(sizes**2))
+    spread = 1.0
+    if recipe.method == "median" and n > 1:
+        spread += (median_variance_factor(n) - 1.0) * (groups - 1.0) / (n - 1)
+    return spread / groups
 
 
 _Number = TypeVar("_Number", bound=np.generic)
@@ -218,23 +336,8 @@ def _columns(cube: NDArray[_Number], columns: NDArray[np.intp]) -> NDArray[_Numb
     return np.stack([plane[columns] for plane in flat])[:, None]
 
 
-def _easy_values(block: _Block, easy: Easy, recipe: _Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return data and variance of the pixels to which every frame gives a good value."""
-    if recipe.method == "median":
-        return easy.median, full_median_variance(
-            easy.independent, easy.common, sigmas=recipe.sigmas, offset_groups=recipe.offset_groups
-        )
-    mean = np.zeros(easy.median.shape)
-    for value, weight in zip(block[0], recipe.weights, strict=True):
-        mean += weight * value
-    total = sum(recipe.weights.tolist())
-    return mean / (total if total > 0 else 1.0), full_mean_variance(
-        block[1], block[2], weights=recipe.weights, offset_groups=recipe.offset_groups
-    )
-
-
 def _combine_hard(
-    values: Cube, variances: Cube, shared: Cube, flags: NDArray[np.uint16], recipe: _Recipe
+    values: Cube, variances: Cube, shared: Cube, flags: NDArray[np.uint16], recipe: Recipe
 ) -> tuple[
     NDArray[np.float64],
     NDArray[np.float64],
@@ -320,16 +423,36 @@ def _checked_shape(*cubes: Planewise) -> tuple[int, int]:
     return shape[0], shape[1]
 
 
-def _recipe(
+def recipe_of(
     n: int,
+    *,
     offset_groups: ArrayLike,
     sigmas: ArrayLike,
-    method: Method,
-    clip_sigma: float | None,
-    weights: ArrayLike | None,
-    level: float | None,
-    tolerance: float,
-) -> _Recipe:
+    method: Method = "median",
+    clip_sigma: float | None = 4.0,
+    weights: ArrayLike | None = None,
+    level: float | None = None,
+    tolerance: float = 0.5,
+) -> Recipe:
+    """Check how frames are to be combined.
+
+    Parameters
+    ----------
+    n : int
+        Number of frames.
+    offset_groups, sigmas, method, clip_sigma, weights, level, tolerance
+        As for :func:`combine_frames`.
+
+    Returns
+    -------
+    Recipe
+        For every block of rows.
+
+    Raises
+    ------
+    ValueError
+        If a figure per frame is missing or out of range, or the method is unknown.
+    """
     if method not in get_args(Method):
         raise ValueError(f"The method can be {', '.join(get_args(Method))}, but not {method!r}.")
     if clip_sigma is not None and not clip_sigma > 0:
@@ -343,7 +466,7 @@ def _recipe(
     noise = _per_frame(sigmas, n, "sigma")
     if not (np.isfinite(noise).all() and (noise >= 0).all()):
         raise ValueError("The sigma of each frame must be a number of 0 or more.")
-    return _Recipe(
+    return Recipe(
         method,
         clip_sigma,
         noise,

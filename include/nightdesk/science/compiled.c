@@ -22,7 +22,9 @@
 #endif
 
 #define TILE 64
-#define EXCLUDING (1 | 8 | 16 | 64)
+#define NO_DATA 16
+#define SATURATED 4
+#define EXCLUDING (1 | 8 | NO_DATA | 64)
 
 typedef double lanes[TILE];
 
@@ -167,101 +169,231 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
     return 0;
 }
 
-/* Bias, gain, flat and extinction for a row block of one frame, its variances and flags, in the order of
- * remove_signature and correct_extinction. */
-EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, double gain, double noise_squared,
-                                       const double *pedestal, const double *pedestal_variance, const double *thermal,
-                                       const double *sensitivity, const double *sensitivity_variance,
-                                       const uint16_t *known, double saturation, double factor, double square, int single,
+/* What is known of a row of a frame's masters: ADU, e-^2, e-, and what each pixel is to be divided by. */
+typedef struct {
+    const double *pedestal, *pedestal_variance, *thermal, *sensitivity, *sensitivity_variance;
+    const uint16_t *flags;
+} masters;
+
+/* What is done to each pixel of a frame. `single` rounds to float32 after each correction, as products on disk do. */
+typedef struct {
+    double gain, noise_squared, saturation, factor, square;
+    double zero, scale, sky;
+    int32_t single;
+} camera;
+
+/* Bias, gain, flat and extinction for one pixel, its variances and flags, in the order of remove_signature and
+ * correct_extinction. */
+static inline __attribute__((always_inline)) void calibrate_pixel(double count, const masters *m, ptrdiff_t x,
+                                                                  const camera *c, double *data, double *variance,
+                                                                  double *shared, uint16_t *flags)
+{
+    const uint16_t known = m->flags[x];
+    const int present = (known & NO_DATA) == 0;
+    const double signal = ((present ? count : 0.0) - (present ? m->pedestal[x] : 0.0)) * c->gain;
+    double shot = signal + m->thermal[x];
+    shot = shot > 0.0 ? shot : 0.0;
+    const double light = m->sensitivity[x], squared = light * light;
+    const double independent = (shot + c->noise_squared) / squared;
+    const double ratio = signal / squared;
+    double common = m->pedestal_variance[x] / squared + ratio * ratio * m->sensitivity_variance[x];
+    common = present ? common : 0.0;
+    double value = signal / light, whole = (present ? independent : 0.0) + common;
+    if (c->single) { /* what a float32 product between the two corrections would have kept */
+        value = (double)(float)((double)(float)value * c->factor);
+        whole = (double)(float)((double)(float)whole * c->square);
+        common = (double)(float)((double)(float)common * c->square);
+    } else {
+        value *= c->factor;
+        whole *= c->square;
+        common *= c->square;
+    }
+    *data = value;
+    *variance = whole;
+    *shared = common;
+    *flags = (uint16_t)(known | (count >= c->saturation ? SATURATED : 0));
+}
+
+EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, const masters *m, const camera *c,
                                        double *data, double *variance, double *shared, uint16_t *flags)
 {
-    for (ptrdiff_t x = 0; x < size; x++) {
-        const int present = (known[x] & 16) == 0;
-        const double signal = ((present ? counts[x] : 0.0) - (present ? pedestal[x] : 0.0)) * gain;
-        double shot = signal + thermal[x];
-        shot = shot > 0.0 ? shot : 0.0;
-        const double light = sensitivity[x], squared = light * light;
-        const double independent = (shot + noise_squared) / squared;
-        const double ratio = signal / squared;
-        double common = pedestal_variance[x] / squared + ratio * ratio * sensitivity_variance[x];
-        common = present ? common : 0.0;
-        double value = signal / light, whole = (present ? independent : 0.0) + common;
-        if (single) { /* what a float32 product between the two corrections would have kept */
-            value = (double)(float)((double)(float)value * factor);
-            whole = (double)(float)((double)(float)whole * square);
-            common = (double)(float)((double)(float)common * square);
-        } else {
-            value *= factor;
-            whole *= square;
-            common *= square;
-        }
-        data[x] = value;
-        variance[x] = whole;
-        shared[x] = common;
-        flags[x] = (uint16_t)(known[x] | (counts[x] >= saturation ? 4 : 0));
+    const masters known = *m;
+    const camera how = *c;
+    for (ptrdiff_t x = 0; x < size; x++)
+        calibrate_pixel(counts[x], &known, x, &how, data + x, variance + x, shared + x, flags + x);
+}
+
+/* What the easy pixels of a tile need: no value excluded and none that could be clipped. */
+typedef struct {
+    lanes least, most, quiet, quietest, alone, together, odd;
+    uint16_t any[TILE];
+} sums;
+
+/* When a pixel is hard. `least_ratio` is by what the variance of any frame can be below the pixel's least one in the
+ * prediction. */
+typedef struct {
+    double clip_sigma, least_ratio, level, tolerance;
+    int32_t clip, has_level;
+} rule;
+
+static inline __attribute__((always_inline)) void begin_sums(sums *s)
+{
+    for (int x = 0; x < TILE; x++) {
+        s->least[x] = s->quiet[x] = s->quietest[x] = INFINITY;
+        s->most[x] = -INFINITY;
+        s->alone[x] = s->together[x] = s->odd[x] = 0.0;
+        s->any[x] = 0;
     }
 }
 
-/* What the easy pixels of a block need: no value excluded and none that could be clipped. The others are marked as
- * hard; the plain functions do them. `least_ratio` is by what the variance of any frame can be below the pixel's least
- * one in the prediction. A stride is the number of values from one frame to the next. */
+static inline __attribute__((always_inline)) void add_to_sums(sums *s, double *row, const double *value,
+                                                              const double *whole, const double *part,
+                                                              const uint16_t *bits, int width)
+{
+    for (int x = 0; x < width; x++) {
+        const double v = value[x], w = whole[x], k = part[x], own = w - k;
+        row[x] = v;
+        s->least[x] = v < s->least[x] ? v : s->least[x];
+        s->most[x] = v > s->most[x] ? v : s->most[x];
+        s->quiet[x] = w < s->quiet[x] ? w : s->quiet[x];
+        s->quietest[x] = k < s->quietest[x] ? k : s->quietest[x];
+        s->odd[x] += (v - v) + (w - w) + (k - k);
+        s->alone[x] += own > 0.0 ? own : 0.0;
+        s->together[x] += k;
+    }
+    for (int x = 0; x < width; x++)
+        s->any[x] |= bits[x];
+}
+
+/* Where results of a tile go. */
+typedef struct {
+    double *middle, *independent, *common;
+    uint16_t *joined;
+    uint8_t *hard;
+} results;
+
+static inline __attribute__((always_inline)) void judge(const sums *s, const lanes *rows, ptrdiff_t n, const rule *r,
+                                                        const results *out, ptrdiff_t start, int width)
+{
+    const ptrdiff_t first = n % 2 ? (n - 1) / 2 : n / 2 - 1, second = n / 2;
+    for (int x = 0; x < width; x++) {
+        const double low = rows[first][x], centre = 0.5 * (low + rows[second][x]);
+        int doubt = (s->any[x] & EXCLUDING) != 0 || s->odd[x] != 0.0 || s->quiet[x] < 0.0 || s->quietest[x] < 0.0;
+        if (r->clip) {
+            double allowed = r->clip_sigma * sqrt(s->quiet[x] * r->least_ratio);
+            if (r->has_level)
+                allowed += r->tolerance * (low - r->level > 0.0 ? low - r->level : 0.0);
+            doubt |= !(s->most[x] - centre <= allowed && centre - s->least[x] <= allowed);
+        }
+        out->middle[start + x] = centre;
+        out->independent[start + x] = s->alone[x] / (double)n;
+        out->common[start + x] = s->together[x] / (double)n;
+        out->joined[start + x] = s->any[x];
+        out->hard[start + x] = (uint8_t)doubt;
+    }
+}
+
+/* The easy pixels of a block of values; the others are marked as hard, for the plain functions. A stride is the number
+ * of values from one frame to the next. */
 EXPORT MANY_MACHINES int nd_easy(const double *values, ptrdiff_t value_stride, const double *variances,
                                  ptrdiff_t variance_stride, const double *shared, ptrdiff_t shared_stride,
                                  const uint16_t *flags, ptrdiff_t flag_stride, ptrdiff_t n, ptrdiff_t size,
-                                 const step *steps, ptrdiff_t count, int clip, double clip_sigma, double least_ratio, int has_level,
-                                 double level, double tolerance, double *middle, double *independent, double *common,
-                                 uint16_t *joined, uint8_t *hard)
+                                 const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
 {
-    lanes *rows = malloc((size_t)n * sizeof(lanes));
+    lanes *rows = calloc((size_t)n, sizeof(lanes));
     if (!rows)
         return 1;
-    const ptrdiff_t first = n % 2 ? (n - 1) / 2 : n / 2 - 1, second = n / 2;
     for (ptrdiff_t start = 0; start < size; start += TILE) {
         const int width = (int)(size - start < TILE ? size - start : TILE);
-        lanes least, most, quiet, quietest, alone, together, odd;
-        uint16_t any[TILE] = {0};
-        for (int x = 0; x < TILE; x++) {
-            least[x] = quiet[x] = quietest[x] = INFINITY;
-            most[x] = -INFINITY;
-            alone[x] = together[x] = odd[x] = 0.0;
-        }
-        for (ptrdiff_t i = 0; i < n; i++) {
-            const double *value = values + i * value_stride + start, *whole = variances + i * variance_stride + start;
-            const double *part = shared + i * shared_stride + start;
-            const uint16_t *bits = flags + i * flag_stride + start;
-            if (width < TILE)
-                memset(rows[i], 0, sizeof(lanes));
-            for (int x = 0; x < width; x++) {
-                const double v = value[x], w = whole[x], k = part[x], own = w - k;
-                rows[i][x] = v;
-                least[x] = v < least[x] ? v : least[x];
-                most[x] = v > most[x] ? v : most[x];
-                quiet[x] = w < quiet[x] ? w : quiet[x];
-                quietest[x] = k < quietest[x] ? k : quietest[x];
-                odd[x] += (v - v) + (w - w) + (k - k);
-                alone[x] += own > 0.0 ? own : 0.0;
-                together[x] += k;
-            }
-            for (int x = 0; x < width; x++)
-                any[x] |= bits[x];
-        }
+        sums total;
+        begin_sums(&total);
+        for (ptrdiff_t i = 0; i < n; i++)
+            add_to_sums(&total, rows[i], values + i * value_stride + start, variances + i * variance_stride + start,
+                        shared + i * shared_stride + start, flags + i * flag_stride + start, width);
         run_network(rows, steps, count);
-        for (int x = 0; x < width; x++) {
-            const double low = rows[first][x], centre = 0.5 * (low + rows[second][x]);
-            int doubt = (any[x] & EXCLUDING) != 0 || odd[x] != 0.0 || quiet[x] < 0.0 || quietest[x] < 0.0;
-            if (clip) {
-                double allowed = clip_sigma * sqrt(quiet[x] * least_ratio);
-                if (has_level)
-                    allowed += tolerance * (low - level > 0.0 ? low - level : 0.0);
-                doubt |= !(most[x] - centre <= allowed && centre - least[x] <= allowed);
-            }
-            middle[start + x] = centre;
-            independent[start + x] = alone[x] / (double)n;
-            common[start + x] = together[x] / (double)n;
-            joined[start + x] = any[x];
-            hard[start + x] = (uint8_t)doubt;
-        }
+        judge(&total, rows, n, hardness, out, start, width);
     }
     free(rows);
     return 0;
+}
+
+/* A frame whose rows are laid on a grid: its stored rows (big-endian int16) from `first` on, so many as are at hand,
+ * the masters of these rows, and where its first column and row lie. */
+typedef struct {
+    const uint8_t *stored;
+    const masters *rows;
+    ptrdiff_t first, count, nx, dx, dy;
+    camera how;
+} source;
+
+/* The value of one pixel of the grid in one frame, on the reference's scale and sky; NO_DATA beyond its edges. */
+static inline __attribute__((always_inline)) void pixel_of(const source *f, ptrdiff_t row, ptrdiff_t column, double *value,
+                                                           double *whole, double *part, uint16_t *bits)
+{
+    const ptrdiff_t y = row - f->dy - f->first, x = column - f->dx;
+    if (y < 0 || y >= f->count || x < 0 || x >= f->nx) {
+        *value = *whole = *part = 0.0;
+        *bits = NO_DATA;
+    } else {
+        const double count = count_of(f->stored + 2 * (y * f->nx + x)) + f->how.zero;
+        calibrate_pixel(count, f->rows + y, x, &f->how, value, whole, part, bits);
+    }
+    *value = *value * f->how.scale - f->how.sky;
+    *whole = *whole * (f->how.scale * f->how.scale);
+    *part = *part * (f->how.scale * f->how.scale);
+}
+
+/* From stored rows to the easy pixels of a block of the grid: what nd_calibrate and nd_easy do one after the other. */
+EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff_t height, ptrdiff_t nx,
+                                  const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
+{
+    lanes *rows = calloc((size_t)n, sizeof(lanes));
+    if (!rows)
+        return 1;
+    for (ptrdiff_t r = 0; r < height; r++)
+        for (ptrdiff_t start = 0; start < nx; start += TILE) {
+            const int width = (int)(nx - start < TILE ? nx - start : TILE);
+            sums total;
+            begin_sums(&total);
+            for (ptrdiff_t i = 0; i < n; i++) {
+                const source *f = frames + i;
+                const ptrdiff_t y = row + r - f->dy - f->first, x0 = start - f->dx;
+                lanes value, whole, part;
+                uint16_t bits[TILE];
+                if (y >= 0 && y < f->count && x0 >= 0 && x0 + width <= f->nx) {
+                    const masters known = f->rows[y];
+                    const camera how = f->how;
+                    const uint8_t *stored = f->stored + 2 * (y * f->nx + x0);
+                    const double square = how.scale * how.scale;
+                    for (int x = 0; x < width; x++)
+                        calibrate_pixel(count_of(stored + 2 * x) + how.zero, &known, x0 + x, &how, value + x, whole + x,
+                                        part + x, bits + x);
+                    for (int x = 0; x < width; x++) {
+                        value[x] = value[x] * how.scale - how.sky;
+                        whole[x] *= square;
+                        part[x] *= square;
+                    }
+                } else {
+                    for (int x = 0; x < width; x++)
+                        pixel_of(f, row + r, start + x, value + x, whole + x, part + x, bits + x);
+                }
+                add_to_sums(&total, rows[i], value, whole, part, bits, width);
+            }
+            run_network(rows, steps, count);
+            judge(&total, rows, n, hardness, out, r * nx + start, width);
+        }
+    free(rows);
+    return 0;
+}
+
+/* The values of some pixels of that block, frame after frame. */
+EXPORT void nd_columns(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff_t nx, const int64_t *places,
+                       ptrdiff_t many, double *values, double *variances, double *shared, uint16_t *flags)
+{
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t k = 0; k < many; k++) {
+            const ptrdiff_t at = i * many + k;
+            pixel_of(frames + i, row + places[k] / nx, places[k] % nx, values + at, variances + at, shared + at,
+                     flags + at);
+        }
 }

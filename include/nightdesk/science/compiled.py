@@ -5,18 +5,18 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+from dataclasses import dataclass
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from nightdesk.science.network import middle_places, network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
 SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
@@ -105,17 +105,93 @@ def middle_values(
     return lower, upper
 
 
-def easy_pixels(
-    values: NDArray[np.float64],
-    variances: NDArray[np.float64],
-    shared: NDArray[np.float64],
-    flags: NDArray[np.uint16],
+class Camera(ctypes.Structure):
+    """What is done to each pixel of a frame: gain, noise and extinction, then the scale and level of its sky."""
+
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("gain", "noise_squared", "saturation", "factor", "square")),
+        *((name, ctypes.c_double) for name in ("zero", "scale", "sky")),
+        ("single", ctypes.c_int32),
+    )
+
+    @classmethod
+    def of(
+        cls, gain: float, read_noise: float, saturation: float | None, factor: float = 1.0, *, single: bool = False
+    ) -> Camera:
+        """Return what is done to a frame by itself.
+
+        Parameters
+        ----------
+        gain, read_noise : float
+            In e-/ADU and e-.
+        saturation : float or None
+            In ADU.
+        factor : float
+            The correction for extinction.
+        single : bool
+            Round to float32 after each correction, as products on disk do.
+
+        Returns
+        -------
+        Camera
+            With stored numbers as they are, on its own scale and sky.
+        """
+        limit = np.inf if saturation is None else saturation
+        return cls(gain, read_noise * read_noise, limit, factor, factor**2, 0.0, 1.0, 0.0, single)
+
+
+class _Rule(ctypes.Structure):
+    _fields_ = (
+        *((name, ctypes.c_double) for name in ("clip_sigma", "least_ratio", "level", "tolerance")),
+        ("clip", ctypes.c_int32),
+        ("has_level", ctypes.c_int32),
+    )
+
+
+class _Source(ctypes.Structure):
+    _fields_ = (
+        ("stored", ctypes.c_void_p),
+        ("rows", ctypes.c_void_p),
+        *((name, ctypes.c_ssize_t) for name in ("first", "count", "nx", "dx", "dy")),
+        ("how", Camera),
+    )
+
+
+class _Results(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_void_p) for name in ("median", "independent", "common", "joined", "hard"))
+
+
+Easies = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_]]
+
+
+def _judged(
+    name: str,
+    shape: tuple[int, ...],
+    arguments: Sequence[Any],
+    n: int,
     *,
     clip_sigma: float | None,
     least_ratio: float,
     level: float | None,
     tolerance: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16], NDArray[np.bool_]]:
+) -> Easies:
+    """Call a function that fills the planes of easy pixels."""
+    steps = _steps(n, masked=False)
+    median, independent, common = (np.empty(shape) for _ in range(3))
+    planes = (median, independent, common, np.empty(shape, np.uint16), np.empty(shape, np.bool_))
+    rule = _Rule(clip_sigma or 0.0, least_ratio, level or 0.0, tolerance, clip_sigma is not None, level is not None)
+    results = _Results(*(plane.ctypes.data for plane in planes))
+    _call(name, *arguments, _at(steps), _size(len(steps)), ctypes.byref(rule), ctypes.byref(results))
+    return planes
+
+
+def easy_pixels(
+    values: NDArray[np.float64],
+    variances: NDArray[np.float64],
+    shared: NDArray[np.float64],
+    flags: NDArray[np.uint16],
+    **rule: Any,
+) -> Easies:
     """Do what :func:`nightdesk.science.easy.easy_pixels` does.
 
     Parameters
@@ -124,8 +200,8 @@ def easy_pixels(
         Of each frame.
     flags : ndarray of uint16, shape (n, ...)
         Of each frame.
-    clip_sigma, least_ratio, level, tolerance : float
-        As there.
+    **rule : float or None
+        `clip_sigma`, `least_ratio`, `level` and `tolerance` as there.
 
     Returns
     -------
@@ -133,23 +209,118 @@ def easy_pixels(
         As there.
     """
     n, shape, size = len(values), values.shape[1:], values[0].size
-    steps = _steps(n, masked=False)
-    median, independent, common = (np.empty(shape) for _ in range(3))
-    joined, hard = np.empty(shape, np.uint16), np.empty(shape, np.bool_)
     cubes = [_with_solid_planes(cube) for cube in (values, variances, shared, flags)]
-    _call(
-        "nd_easy",
-        *(argument for cube in cubes for argument in (_at(cube), _size(cube.strides[0] // cube.itemsize))),
-        *map(_size, (n, size)),
-        _at(steps),
-        _size(len(steps)),
-        ctypes.c_int(clip_sigma is not None),
-        *map(_real, (clip_sigma or 0.0, least_ratio)),
-        ctypes.c_int(level is not None),
-        *map(_real, (level or 0.0, tolerance)),
-        *map(_at, (median, independent, common, joined, hard)),
+    strided = (argument for cube in cubes for argument in (_at(cube), _size(cube.strides[0] // cube.itemsize)))
+    return _judged("nd_easy", shape, (*strided, _size(n), _size(size)), n, **rule)
+
+
+@dataclass(frozen=True)
+class RowsOfMasters:
+    """Where the rows of prepared masters stand in memory: six addresses a row, and what keeps them there."""
+
+    addresses: NDArray[np.uintp]
+    kept: Sequence[Any]
+
+    @classmethod
+    def of(cls, parts: Sequence[Sequence[NDArray[Any]]]) -> RowsOfMasters:
+        """Return the rows of masters that come in parts, each with its planes, contiguous, from the bottom up.
+
+        Parameters
+        ----------
+        parts : sequence of (sequence of ndarray, shape (rows, nx))
+            Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
+
+        Returns
+        -------
+        RowsOfMasters
+            Of all parts together.
+        """
+        tables = [
+            [plane.ctypes.data + np.arange(len(plane), dtype=np.uintp) * plane.strides[0] for plane in planes]
+            for planes in parts
+        ]
+        return cls(np.concatenate([np.stack(table, axis=1) for table in tables], dtype=np.uintp), parts)
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Stored rows of a frame (big-endian int16) that lie on a grid, with the masters of these rows.
+
+    `first` is the number of the first row at hand; the frame's first column and row lie at `dx`, `dy` of the grid.
+    """
+
+    stored: NDArray[Any]
+    masters: RowsOfMasters
+    first: int
+    dx: int
+    dy: int
+    camera: Camera
+
+    @property
+    def _source(self) -> _Source:
+        count, nx = self.stored.shape
+        stored, rows = self.stored.ctypes.data, self.masters.addresses.ctypes.data
+        return _Source(stored, rows, self.first, count, nx, self.dx, self.dy, self.camera)
+
+
+def laid_easy_pixels(frames: Sequence[Laid], rows: slice, nx: int, **rule: Any) -> Easies:
+    """Do what `calibrate` and `easy_pixels` do one after the other, for rows of a grid.
+
+    Parameters
+    ----------
+    frames : sequence of Laid
+        With what they have of these rows.
+    rows : slice
+        Rows of the grid.
+    nx : int
+        Its columns.
+    **rule : float or None
+        As for `easy_pixels`.
+
+    Returns
+    -------
+    median, independent, common, joined, hard : ndarray, shape (rows, nx)
+        As there.
+    """
+    n, shape = len(frames), (rows.stop - rows.start, nx)
+    sources = (_Source * n)(*(frame._source for frame in frames))
+    return _judged("nd_stack", shape, (sources, *map(_size, (n, rows.start, *shape))), n, **rule)
+
+
+def laid_columns(
+    frames: Sequence[Laid], first: int, nx: int, places: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.uint16]]:
+    """Return what frames have at some pixels.
+
+    Parameters
+    ----------
+    frames : sequence of Laid
+        With what they have of these rows.
+    first : int
+        The row of the grid from which `places` count.
+    nx : int
+        Columns of the grid.
+    places : ndarray of int, shape (m,)
+        Pixels, counted row by row.
+
+    Returns
+    -------
+    values, variances, shared, flags : ndarray, shape (n, 1, m)
+        On the grid's scale and sky.
+    """
+    assert _library is not None
+    n, wanted = len(frames), np.ascontiguousarray(places, np.int64)
+    values, variances, shared = (np.empty((n, 1, wanted.size)) for _ in range(3))
+    flags = np.empty((n, 1, wanted.size), np.uint16)
+    sources = (_Source * n)(*(frame._source for frame in frames))
+    _library.nd_columns.restype = None
+    _library.nd_columns(
+        sources,
+        *map(_size, (n, first, nx)),
+        *(_at(wanted), _size(wanted.size)),
+        *map(_at, (values, variances, shared, flags)),
     )
-    return median, independent, common, joined, hard
+    return values, variances, shared, flags
 
 
 def notebook_rows(
@@ -207,15 +378,7 @@ def notebook_rows(
 
 
 def calibrate(
-    counts: NDArray[np.float64],
-    masters: Sequence[NDArray[Any]],
-    *,
-    gain: float,
-    read_noise: float,
-    saturation: float | None,
-    factor: float = 1.0,
-    single: bool = False,
-    out: Sequence[NDArray[Any]],
+    counts: NDArray[np.float64], masters: Sequence[NDArray[Any]], camera: Camera, out: Sequence[NDArray[Any]]
 ) -> None:
     """Do what `remove_signature` and `correct_extinction` do, with prepared masters.
 
@@ -225,25 +388,12 @@ def calibrate(
         In ADU, finite.
     masters : sequence of ndarray, shape (rows, nx)
         Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
-    gain, read_noise : float
-        In e-/ADU and e-.
-    saturation : float or None
-        In ADU.
-    factor : float
-        The correction for extinction.
-    single : bool
-        Round to float32 after each correction, as products on disk do.
+    camera : Camera
+        Of the frame.
     out : sequence of ndarray, shape (rows, nx)
         Contiguous; filled with data, variance, shared variance and flags.
     """
     assert _library is not None
+    addresses = np.array([plane.ctypes.data for plane in masters], np.uintp)
     _library.nd_calibrate.restype = None
-    _library.nd_calibrate(
-        _at(counts),
-        _size(counts.size),
-        *map(_real, (gain, read_noise * read_noise)),
-        *map(_at, masters),
-        *map(_real, (np.inf if saturation is None else saturation, factor, factor**2)),
-        ctypes.c_int(single),
-        *map(_at, out),
-    )
+    _library.nd_calibrate(_at(counts), _size(counts.size), _at(addresses), ctypes.byref(camera), *map(_at, out))

@@ -79,21 +79,9 @@ def easy_pixels(
     least variance that the pixel has in any: the predicted variance :math:`V (\sigma_i^2 + s) / (\sigma_m^2 + s)`
     is nowhere below :math:`\min V \, (\min\sigma / \max\sigma)^2`.
     """
-    largest = float(np.max(sigmas))
-    least_ratio = (float(np.min(sigmas)) / largest) ** 2 * (1 - SLACK) if largest > 0 else 1 - SLACK
     if compiled.available():
-        return Easy(
-            *compiled.easy_pixels(
-                values,
-                variances,
-                shared,
-                flags,
-                clip_sigma=clip_sigma,
-                least_ratio=least_ratio,
-                level=level,
-                tolerance=tolerance,
-            )
-        )
+        rule = {"clip_sigma": clip_sigma, "level": level, "tolerance": tolerance}
+        return Easy(*compiled.easy_pixels(values, variances, shared, flags, least_ratio=least_ratio(sigmas), **rule))
     lower, upper = middle_of_all(values)
     median = 0.5 * (lower + upper)
     quiet = np.min(variances, axis=0)
@@ -111,8 +99,25 @@ def easy_pixels(
     for plane in (least, most, independent, common):
         hard |= ~np.isfinite(plane)
     if clip_sigma is not None:
-        allowed = clip_sigma * np.sqrt(np.maximum(quiet * least_ratio, 0.0))
+        allowed = clip_sigma * np.sqrt(np.maximum(quiet * least_ratio(sigmas), 0.0))
         if level is not None:
             allowed += tolerance * np.maximum(lower - level, 0.0)
         hard |= ~((most - median <= allowed) & (median - least <= allowed))
     return Easy(median, independent, common, joined, hard)
+
+
+def least_ratio(sigmas: NDArray[np.float64]) -> float:
+    """Return by what the variance predicted for any frame's value can be below the least one of its pixel.
+
+    Parameters
+    ----------
+    sigmas : ndarray, shape (n,)
+        Noise of the sky in each frame, in electrons.
+
+    Returns
+    -------
+    float
+        Above 0 and below 1.
+    """
+    largest = float(np.max(sigmas))
+    return (float(np.min(sigmas)) / largest) ** 2 * (1 - SLACK) if largest > 0 else 1 - SLACK

@@ -23,6 +23,7 @@ def remove_signature(
     dark_variance: ArrayLike | None = None,
     dark_contains_bias: bool = False,
     dark_scale: float = 1.0,
+    bias_in_dark: float = 0.0,
     flat: ArrayLike | None = None,
     flat_variance: ArrayLike | None = None,
     saturation: ArrayLike | None = None,
@@ -51,6 +52,8 @@ def remove_signature(
         The dark still has its bias in it: then no other bias is subtracted.
     dark_scale : float
         Exposure time of the raw over that of the dark, 0 or more; 1 if the dark contains the bias.
+    bias_in_dark : float
+        How many times this very master bias was taken off the dark, 0 or more; 0 if it was another one.
     flat : array_like, shape (ny, nx), optional
         Master flat, dimensionless, normalised to about 1.
     flat_variance : array_like, shape (ny, nx), optional
@@ -70,8 +73,8 @@ def remove_signature(
     Raises
     ------
     ValueError
-        If shapes differ, a bias is missing, or the gain, the read noise, the dark's scale or the flat's
-        limit is out of range.
+        If shapes differ, a bias is missing, or the gain, the read noise, the dark's scale, its bias or the
+        flat's limit is out of range.
 
     Notes
     -----
@@ -83,10 +86,11 @@ def remove_signature(
 
         V = (\max(S + D, 0) + R^2) / F^2 + K
 
-        K = (g^2 V_B + V_D) / F^2 + (S / F^2)^2 V_F
+        K = V_O / F^2 + (S / F^2)^2 V_F
 
-    `K` is the shared part. The shot noise is that of the pixel's own count: at 30 electrons the mean
-    of :math:`(S - truth)^2 / V` is 1.045, at 200 and more it is within 1.5 % of 1.
+    `K` is the shared part, with the variance :math:`V_O` of bias and dark by :func:`offset_variance`. The shot
+    noise is that of the pixel's own count: at 30 electrons the mean of :math:`(S - truth)^2 / V` is 1.045, at 200
+    and more it is within 1.5 % of 1.
 
     Where the dark contains the bias, its thermal electrons can be told from the bias only if a bias is
     given too; it then serves for the shot noise alone. Without one the dark's shot noise is left out.
@@ -102,7 +106,7 @@ def remove_signature(
     >>> planes.data, planes.variance
     (array([[400.]]), array([[900.]]))
     """
-    _check_numbers(gain, read_noise, dark_scale, flat_limit)
+    _check_numbers(gain, read_noise, dark_scale, bias_in_dark, flat_limit)
     if bias is None and not (dark is not None and dark_contains_bias):
         raise ValueError("There is no bias: give a master bias, or a dark that contains the bias.")
     if dark is not None and dark_contains_bias and dark_scale != 1.0:
@@ -120,6 +124,7 @@ def remove_signature(
         dark_variance=dark_variance,
         dark_contains_bias=dark_contains_bias,
         dark_scale=dark_scale,
+        bias_in_dark=bias_in_dark,
         flat=flat,
         flat_variance=flat_variance,
         bad_pixels=bad_pixels,
@@ -171,6 +176,7 @@ def prepare_masters(
     dark_variance: ArrayLike | None = None,
     dark_contains_bias: bool = False,
     dark_scale: float = 1.0,
+    bias_in_dark: float = 0.0,
     flat: ArrayLike | None = None,
     flat_variance: ArrayLike | None = None,
     bad_pixels: ArrayLike | None = None,
@@ -188,7 +194,7 @@ def prepare_masters(
         As there.
     dark_contains_bias : bool
         As there.
-    dark_scale : float
+    dark_scale, bias_in_dark : float
         As there.
     flat, flat_variance, bad_pixels : array_like, optional
         As there.
@@ -202,7 +208,7 @@ def prepare_masters(
     """
     flags = np.zeros(shape, dtype=np.uint16)
     pedestal, pedestal_variance, thermal = _offsets(
-        shape, gain, bias, bias_variance, dark, dark_variance, dark_contains_bias, dark_scale
+        shape, gain, bias, bias_variance, dark, dark_variance, dark_contains_bias, dark_scale, bias_in_dark
     )
     flags[~np.isfinite(pedestal)] |= NO_DATA | BAD_PIXEL
     if bad_pixels is not None:
@@ -241,10 +247,10 @@ def apply_masters(
         compiled.calibrate(
             np.ascontiguousarray(counts),
             masters.rows(0, len(counts)),
-            gain=gain,
-            read_noise=float(np.asarray(read_noise)),
-            saturation=None if saturation is None else float(np.asarray(saturation)),
-            out=(data, variance, shared, flags),
+            compiled.Camera.of(
+                gain, float(np.asarray(read_noise)), None if saturation is None else float(np.asarray(saturation))
+            ),
+            (data, variance, shared, flags),
         )
         return Planes(data, variance, shared, flags)
     flags[~np.isfinite(counts)] |= NO_DATA
@@ -261,6 +267,44 @@ def apply_masters(
     return Planes(signal / masters.sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
 
 
+def offset_variance(bias_variance: Image, dark_variance: Image, *, scale: float, bias_in_dark: float) -> Image:
+    r"""Return the variance of a bias and a scaled dark that are subtracted together.
+
+    Parameters
+    ----------
+    bias_variance : ndarray, shape (ny, nx)
+        Variance of the master bias, in ADU squared.
+    dark_variance : ndarray, shape (ny, nx)
+        Variance of the master dark, that of the bias taken off it included, in ADU squared.
+    scale : float
+        By what the dark is multiplied, 0 or more.
+    bias_in_dark : float
+        How many times this very bias was taken off the dark, 0 or more; 0 if it was another one.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        Variance of the sum, in ADU squared, 0 or more.
+
+    Notes
+    -----
+    With a dark :math:`D = \bar D - a B` the sum is :math:`B + s D = (1 - s a) B + s \bar D`: where raw and darks
+    were exposed equally long the bias drops out, its error too. With :math:`V_D = V_{\bar D} + a^2 V_B`
+
+    .. math::
+
+        V_O = (1 - s a)^2 V_B + s^2 V_{\bar D} = V_B (1 - 2 s a) + s^2 V_D
+
+    Examples
+    --------
+    >>> bias, dark = np.array([[4.0]]), np.array([[5.0]])
+    >>> [offset_variance(bias, dark, scale=1.0, bias_in_dark=share).item() for share in (0.0, 1.0)]
+    [9.0, 1.0]
+    """
+    variance = bias_variance * (1.0 - 2.0 * scale * bias_in_dark) + dark_variance * scale**2
+    return np.maximum(variance, 0.0)
+
+
 def _offsets(
     shape: tuple[int, ...],
     gain: float,
@@ -270,6 +314,7 @@ def _offsets(
     dark_variance: ArrayLike | None,
     dark_contains_bias: bool,
     dark_scale: float,
+    bias_in_dark: float,
 ) -> tuple[Image, Image, Image]:
     """Return what to subtract (ADU), its variance (e-^2), and the thermal electrons in the raw."""
     zero = np.zeros(shape)
@@ -283,7 +328,7 @@ def _offsets(
         thermal = zero if bias is None else _finite(current) - _finite(level)
         return current, current_variance * gain**2, np.maximum(thermal, 0.0) * gain
     thermal = np.maximum(_finite(current), 0.0) * (dark_scale * gain)
-    variance = (level_variance + current_variance * dark_scale**2) * gain**2
+    variance = offset_variance(level_variance, current_variance, scale=dark_scale, bias_in_dark=bias_in_dark) * gain**2
     return np.where(np.isfinite(current), level + _finite(current) * dark_scale, np.nan), variance, thermal
 
 
@@ -311,7 +356,9 @@ def _finite(image: Image) -> Image:
     return np.where(np.isfinite(image), image, 0.0)
 
 
-def _check_numbers(gain: float, read_noise: ArrayLike, dark_scale: float, flat_limit: float) -> None:
+def _check_numbers(
+    gain: float, read_noise: ArrayLike, dark_scale: float, bias_in_dark: float, flat_limit: float
+) -> None:
     if not (np.isfinite(gain) and gain > 0):
         raise ValueError(f"The gain must be above 0 e-/ADU, but it is {gain}.")
     noise = np.asarray(read_noise, dtype=np.float64)
@@ -319,6 +366,8 @@ def _check_numbers(gain: float, read_noise: ArrayLike, dark_scale: float, flat_l
         raise ValueError(f"The read noise must be 0 e- or more, but it is {noise}.")
     if not (np.isfinite(dark_scale) and dark_scale >= 0):
         raise ValueError(f"The scale of the dark must be 0 or more, but it is {dark_scale}.")
+    if not (np.isfinite(bias_in_dark) and bias_in_dark >= 0):
+        raise ValueError(f"The bias in the dark must be counted 0 times or more, but it is {bias_in_dark}.")
     if not 0 < flat_limit <= 1:
         raise ValueError(f"The limit of the flat must be above 0 and at most 1, but it is {flat_limit}.")
 

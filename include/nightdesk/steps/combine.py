@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,7 @@ from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
 from nightdesk.manifest import record_loss
 from nightdesk.science import notebook
-from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.combine import Combined, Cubes, combine_block, recipe_of
 from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.shift import whole_pixels
@@ -26,14 +25,16 @@ from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import add_names, exposures, stack_header
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
     from nightdesk.group import Group
+    from nightdesk.science.combine import Block
     from nightdesk.settings import Settings
 
 BYTES_OF_A_VALUE = 26  # three float64 and a uint16
+BYTES_OF_A_COUNT = 4  # the count, and its share of what is computed besides
 NOISE_BOX = 10
 
 
@@ -252,7 +253,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     if settings.match_sky:
         for frame in frames:
             frame.zero = frame.sky * frame.scale - frames[0].sky
-    combined, shared = _in_blocks(work, frames)
+    combined = _in_blocks(work, frames)
     header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
     for number, frame in enumerate(frames, start=1):
         if settings.scale != "none":
@@ -273,7 +274,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     header.add_history(f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
     stack = Frame(combined.data, combined.variance, None, combined.flags, header)
     extra = [_coverage_hdu(combined), _provenance_hdu(work, frames)]
-    extra += [_shared_hdu(shared, work.settings.depth), _clipped_hdu(combined)]
+    extra += [_shared_hdu(combined.shared_variance), _clipped_hdu(combined)]
     if combined.rejection_map is not None:
         extra.append(fits.ImageHDU(combined.rejection_map.astype(np.uint8), name="REJECTED"))
     return stack, extra, [frame.name for frame in frames]
@@ -316,55 +317,63 @@ def _set_scales(work: Work, frames: list[Aligned]) -> None:
         frame.scale = float(scale)
 
 
-def _in_blocks(work: Work, frames: Sequence[Aligned]) -> tuple[Combined, NDArray[Any]]:
+def _in_blocks(work: Work, frames: Sequence[Aligned]) -> Combined:
     """Combine by blocks of rows, so that memory does not grow with the number or size of frames.
 
     Returns
     -------
-    combined : Combined
+    Combined
         The stack, in the number type of its product.
-    shared : ndarray, shape (ny, nx)
-        The part of its variance that came from the masters, which stacks of other nights may share.
     """
     settings, machine = work.settings.combine, work.settings.machine
     ny, nx = frames[0].shape
     n = len(frames)
     offsets = {offset: number for number, offset in enumerate(dict.fromkeys(frame.offset for frame in frames))}
+    recipe = recipe_of(
+        n,
+        offset_groups=[offsets[frame.offset] for frame in frames],
+        sigmas=[frame.noise * frame.scale for frame in frames],
+        method=settings.method,
+        clip_sigma=settings.clip_sigma,
+        weights=_weights(frames) if settings.method == "weighted" else None,
+        level=frames[0].sky,
+    )
+    block_of, bytes_of_a_value = _blocks_of(work, frames, settings.method)
     data, variance, shared = (np.empty((ny, nx), work.settings.depth) for _ in range(3))
     flags, coverage, rejected = (np.empty((ny, nx), np.uint16) for _ in range(3))
     rejections = np.zeros((n, ny, nx), bool) if settings.map_rejections else None
-    factor = _shared_factor(frames, settings.method)
 
     def _combine(rows: slice) -> NDArray[np.intp]:
-        height = rows.stop - rows.start
-        values, variances, shares = (np.empty((n, height, nx)) for _ in range(3))
-        cubes = (values, variances, shares, np.empty((n, height, nx), np.uint16))
-        for number, frame in enumerate(frames):
-            frame.fill(number, rows.start, rows.stop, cubes)
-        block = combine_frames(
-            *cubes,
-            offset_groups=[offsets[frame.offset] for frame in frames],
-            sigmas=[frame.noise * frame.scale for frame in frames],
-            method=settings.method,
-            clip_sigma=settings.clip_sigma,
-            weights=_weights(frames) if settings.method == "weighted" else None,
-            level=frames[0].sky,
-            map_rejections=settings.map_rejections,
-        )
+        block = combine_block(block_of(rows), recipe, map_rejections=settings.map_rejections)
         data[rows], variance[rows], flags[rows] = block.data, block.variance, block.flags
         coverage[rows], rejected[rows] = block.coverage, block.rejected
-        total = np.zeros((height, nx))
-        for plane in cubes[2]:
-            total += plane
-        shared[rows] = np.minimum(total / n * factor, block.variance)
+        shared[rows] = block.shared_variance
         if rejections is not None:
             rejections[:, rows] = block.rejection_map
         return block.rejected_by_frame
 
-    blocks = machine.blocks(ny, n * nx * BYTES_OF_A_VALUE)
+    blocks = machine.blocks(ny, n * nx * bytes_of_a_value)
     with ThreadPoolExecutor(machine.workers) as pool:
         by_frame = np.sum(list(pool.map(_combine, blocks)), axis=0)
-    return Combined(data, variance, flags, coverage, rejected, by_frame, rejections), shared
+    return Combined(data, variance, flags, coverage, rejected, by_frame, shared, rejections)
+
+
+def _blocks_of(work: Work, frames: Sequence[Aligned], method: str) -> tuple[Callable[[slice], Block], int]:
+    """Return what makes a block of rows, and the bytes that it takes for each value."""
+    from nightdesk.steps import fused
+
+    if method == "median" and isinstance(work, fused.Fused) and work.lays(frames):
+        return lambda rows: fused.LaidRows(work, frames, rows), BYTES_OF_A_COUNT
+    nx = frames[0].shape[1]
+
+    def _cubes(rows: slice) -> Cubes:
+        shape = (len(frames), rows.stop - rows.start, nx)
+        cubes = (np.empty(shape), np.empty(shape), np.empty(shape), np.empty(shape, np.uint16))
+        for number, frame in enumerate(frames):
+            frame.fill(number, rows.start, rows.stop, cubes)
+        return Cubes(*cubes)
+
+    return _cubes, BYTES_OF_A_VALUE
 
 
 def _weights(frames: Sequence[Aligned]) -> NDArray[np.float64] | None:
@@ -386,22 +395,8 @@ def _correlation(frames: list[Aligned], method: str) -> float:
     return (c_n + mean - 1.0) / c_n
 
 
-def _shared_factor(frames: Sequence[Aligned], method: str) -> float:
-    """Return what makes of the frames' mean shared variance that of the stack, for whole coverage.
-
-    It is one over the number of different offsets, times what a median adds.
-    """
-    n = len(frames)
-    sizes = Counter(frame.offset for frame in frames).values()
-    groups = n**2 / sum(size**2 for size in sizes)
-    spread = 1.0
-    if method == "median" and n > 1:
-        spread += (median_variance_factor(n) - 1.0) * (groups - 1.0) / (n - 1)
-    return spread / groups
-
-
-def _shared_hdu(shared: NDArray[np.float64], depth: str) -> fits.ImageHDU:
-    hdu = fits.ImageHDU(np.ascontiguousarray(shared, dtype=depth), name="VARCAL")
+def _shared_hdu(shared: NDArray[Any]) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(shared, name="VARCAL")
     hdu.header["BUNIT"] = ("electron2", "part of VAR that came from the masters")
     return hdu
 

@@ -24,6 +24,7 @@ from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.rows import RawRows, open_rows
 from nightdesk.manifest import FileState, forget_loss, read_inputs, renew_raw
 from nightdesk.science import compiled, notebook
+from nightdesk.science.easy import Easy, least_ratio
 from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nightdesk.group import Group
+    from nightdesk.science.combine import Columns, Recipe
     from nightdesk.settings import Settings
 
 CHUNK = 32
@@ -320,22 +322,13 @@ class Fused(Work):
     def _calibrate(
         self, source: Source, counts: NDArray[np.float64], start: int, number: int, out: tuple[NDArray[Any], ...]
     ) -> None:
-        arguments, single = source.arguments, self.settings.depth == "float32"
+        arguments = source.arguments
         first = start - number * CHUNK
         masters = self._masters_of(source, number).rows(first, first + len(counts))
         noise, saturation = arguments["read_noise"], arguments["saturation"]
         simple = np.ndim(noise) == 0 and (saturation is None or np.ndim(saturation) == 0)
         if compiled.available() and simple and (source.rows.stored.kind != "f" or np.isfinite(counts).all()):
-            compiled.calibrate(
-                counts,
-                masters,
-                gain=arguments["gain"],
-                read_noise=float(noise),
-                saturation=None if saturation is None else float(saturation),
-                factor=source.factor,
-                single=single,
-                out=out,
-            )
+            compiled.calibrate(counts, masters, self._camera(source), out)
             return
         rows = slice(start, start + len(counts))
         planes = apply_masters(
@@ -345,7 +338,7 @@ class Fused(Work):
             read_noise=noise[rows] if np.ndim(noise) else noise,
             saturation=saturation[rows] if np.ndim(saturation or 0.0) else saturation,
         )
-        depth = np.float32 if single else np.float64
+        depth = self.settings.depth
         square = source.factor**2
         for plane, values, factor in (
             (out[0], planes.data, source.factor),
@@ -354,6 +347,34 @@ class Fused(Work):
         ):
             plane[:] = (values.astype(depth).astype(np.float64) * factor).astype(depth)
         out[3][:] = planes.flags
+
+    def _camera(self, source: Source) -> compiled.Camera:
+        """Return what is done to each pixel of a frame whose read noise and saturation are single figures."""
+        limit = source.arguments["saturation"]
+        return compiled.Camera.of(
+            source.arguments["gain"],
+            float(source.arguments["read_noise"]),
+            None if limit is None else float(limit),
+            source.factor,
+            single=self.settings.depth == "float32",
+        )
+
+    def lays(self, frames: Sequence[Aligned]) -> bool:
+        """Tell whether frames can go from their stored counts to the stack in one loop, which is compiled."""
+        return compiled.available() and all(isinstance(frame, _Live) and frame.is_plain for frame in frames)
+
+    def laid(self, frame: _Live, rows: slice) -> compiled.Laid:
+        """Return what a frame has of some rows of the grid: as it is stored, and what is to be done with it."""
+        source = frame.source
+        first, last = (min(max(row - frame.dy, 0), source.rows.shape[0]) for row in (rows.start, rows.stop))
+        parts = []
+        for number in range(first // CHUNK, -(-last // CHUNK)):
+            begin = number * CHUNK
+            parts.append(self._masters_of(source, number).rows(max(first - begin, 0), min(last - begin, CHUNK)))
+        camera = self._camera(source)
+        camera.zero, camera.scale, camera.sky = source.rows.zero, frame.scale, frame.zero
+        stored = source.rows.stored_rows(first, last)
+        return compiled.Laid(stored, compiled.RowsOfMasters.of(parts), first, frame.dx, frame.dy, camera)
 
     def _masters_of(self, source: Source, number: int) -> Prepared:
         """Return the masters of a chunk of rows; prepared once for all frames of one gain and dark scale."""
@@ -367,7 +388,7 @@ class Fused(Work):
         rows = slice(number * CHUNK, min((number + 1) * CHUNK, ny))
         sliced: dict[str, Any] = {name: None if arguments[name] is None else arguments[name][rows] for name in _OF_ROWS}
         scalars: dict[str, Any] = {
-            name: arguments[name] for name in ("gain", "dark_contains_bias", "dark_scale", "flat_limit")
+            name: arguments[name] for name in ("gain", "dark_contains_bias", "dark_scale", "bias_in_dark", "flat_limit")
         }
         made = prepare_masters((rows.stop - rows.start, nx), **scalars, **sliced)
         most = max(8, int(self.settings.machine.memory * 1e6) // (42 * CHUNK * nx))
@@ -453,15 +474,21 @@ def _stored(source: Source, numbers: NDArray[np.intp]) -> NDArray[Any]:
 
 
 class _Live(Aligned):
-    """A frame on the grid, made from its raw whenever rows are wanted."""
+    """A frame on the grid, made from its raw whenever rows are wanted; its first pixel lies at `dx`, `dy`."""
 
     def __init__(self, work: Fused, source: Source, header: fits.Header) -> None:
         assert work.grid is not None
         grid = work.grid
         super().__init__(source.name, header, (grid.shape[0], grid.shape[1]))
-        self._work, self._source, self._motion = work, source, grid.motions[source.name]
+        self._work, self.source, self._motion = work, source, grid.motions[source.name]
         dx, dy = self._motion.whole
-        self._dx, self._dy = dx - grid.origin[0], dy - grid.origin[1]
+        self.dx, self.dy = dx - grid.origin[0], dy - grid.origin[1]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is stored as counts, not turned, and has one read noise and one saturation."""
+        figures = (self.source.arguments["read_noise"], self.source.arguments["saturation"] or 0.0)
+        return self.source.rows.is_count and not self._motion.flipped and not any(map(np.ndim, figures))
 
     def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return rows of the grid; what the frame does not cover has no data."""
@@ -485,17 +512,50 @@ class _Live(Aligned):
 
     def _lay(self, first: int, last: int, planes: tuple[NDArray[Any], ...]) -> None:
         """Copy what the frame has of some rows of the grid."""
-        ny, nx = self._source.rows.shape
-        bottom, top = max(first - self._dy, 0), min(last - self._dy, ny)
-        left, right = max(self._dx, 0), min(self._dx + nx, self.shape[1])
+        ny, nx = self.source.rows.shape
+        bottom, top = max(first - self.dy, 0), min(last - self.dy, ny)
+        left, right = max(self.dx, 0), min(self.dx + nx, self.shape[1])
         if bottom >= top or left >= right:
             return
-        there = (slice(bottom + self._dy - first, top + self._dy - first), slice(left, right))
+        there = (slice(bottom + self.dy - first, top + self.dy - first), slice(left, right))
         flipped = self._motion.flipped
         wanted = (ny - top, ny - bottom) if flipped else (bottom, top)
-        columns = slice(left - self._dx, right - self._dx)
-        for plane, values in zip(planes, self._work.calibrated(self._source, *wanted), strict=True):
+        columns = slice(left - self.dx, right - self.dx)
+        for plane, values in zip(planes, self._work.calibrated(self.source, *wanted), strict=True):
             plane[there] = (values[::-1, ::-1] if flipped else values)[:, columns]
+
+
+class LaidRows:
+    """Some rows of all frames, from their stored counts.
+
+    Parameters
+    ----------
+    work : Fused
+        The group.
+    frames : sequence of Aligned
+        Its frames, all of which the compiled loop takes.
+    rows : slice
+        Rows of the grid.
+    """
+
+    def __init__(self, work: Fused, frames: Sequence[Aligned], rows: slice) -> None:
+        self._frames = [work.laid(frame, rows) for frame in frames if isinstance(frame, _Live)]
+        self._rows = rows
+        self.n, self.shape = len(frames), (rows.stop - rows.start, frames[0].shape[1])
+
+    def easy(self, recipe: Recipe, clip_sigma: float | None) -> Easy:
+        """Return the easy pixels."""
+        rule = {"clip_sigma": clip_sigma, "level": recipe.level, "tolerance": recipe.tolerance}
+        ratio = least_ratio(recipe.sigmas)
+        return Easy(*compiled.laid_easy_pixels(self._frames, self._rows, self.shape[1], least_ratio=ratio, **rule))
+
+    def mean(self, recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Refuse: means are made from cubes."""
+        raise NotImplementedError(f"{recipe.method} needs cubes.")
+
+    def columns(self, places: NDArray[np.intp]) -> Columns:
+        """Return the values of some pixels, counted row by row, shape (n, 1, pixels)."""
+        return compiled.laid_columns(self._frames, self._rows.start, self.shape[1], places)
 
 
 @dataclass(frozen=True)
