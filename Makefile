@@ -7,6 +7,7 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 UV_VERSION := 0.13.9
+LOOPS := include/nightdesk/science/compiled.c
 
 # Where `make up` finds the data, its configuration, Airflow's home and the web UI.
 DATA ?=
@@ -85,7 +86,7 @@ clean: ## remove the environment, caches and the demonstration's folder
 $(VENV)/bin/python:
 	@sh tools/make_venv.sh "$(VENV)"
 
-$(VENV)/.installed: requirements.txt tools/requirements-uv.txt pyproject.toml tools/install.py | $(VENV)/bin/python
+$(VENV)/.installed: requirements.txt tools/requirements-uv.txt pyproject.toml tools/install.py $(LOOPS) | $(VENV)/bin/python
 	@$(PY) tools/install.py requirements.txt
 	@touch $@
 

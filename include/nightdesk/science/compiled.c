@@ -22,11 +22,18 @@
 #endif
 
 #define TILE 64
+/* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
+#define VERSION 2
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
 
 typedef double lanes[TILE];
+
+EXPORT int nd_version(void)
+{
+    return VERSION;
+}
 
 /* One step of a network: the smaller of two rows to `a`, the larger to `b`. `kind` 1 needs the smaller alone, 2 the
  * larger. */
@@ -112,12 +119,28 @@ static inline double count_of(const uint8_t *pair)
     return (double)(int16_t)bits;
 }
 
+/* A plane of a master as it stands on disk, float or double. */
+typedef struct {
+    const void *pixels;
+    int32_t is_float;
+} plane;
+
+/* One value after the other of a row of counts, as the notebook calibrates them. */
+#define NOTEBOOK_VALUES(kind)                                                                                          \
+    for (int x = 0; x < part; x++) {                                                                                   \
+        double electrons =                                                                                             \
+            (count_of(raw + 2 * (from + x)) + zero - (double)((const kind *)bias->pixels)[at + x]) * gain;             \
+        v[x] = electrons;                                                                                              \
+        s[x] = electrons / (double)((const kind *)flat->pixels)[at + x] * factor;                                      \
+        o[x] += s[x] - s[x] + (v[x] - v[x]);                                                                           \
+    }
+
 /* The notebook's calibration, roll and two medians for a block of rows of the stack.
  *
  * raws[i] are the stored rows of frame i (big-endian int16) which, rolled by dy, become the block's; row[i][r] is the
- * number of the row in its own frame, where its masters are. */
+ * number of the row in its own frame, where its masters are, both float or both double. */
 EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *row, ptrdiff_t n, ptrdiff_t rows,
-                                     ptrdiff_t nx, double zero, const double *bias, const double *flat,
+                                     ptrdiff_t nx, double zero, const plane *bias, const plane *flat,
                                      const double *gains, const double *factors, const int32_t *dx, const step *steps,
                                      ptrdiff_t count, double *data, double *variance, uint8_t *strange)
 {
@@ -134,20 +157,18 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
             double odd[TILE] = {0};
             for (ptrdiff_t i = 0; i < n; i++) {
                 const uint8_t *raw = raws[i] + 2 * r * nx;
-                const double *level = bias + row[i * rows + r] * nx, *light = flat + row[i * rows + r] * nx;
                 const double gain = gains[i], factor = factors[i];
                 ptrdiff_t from = (start - dx[i]) % nx;
                 if (from < 0)
                     from += nx;
                 for (int done = 0; done < width;) {
                     const int part = (int)(nx - from < width - done ? nx - from : width - done);
+                    const ptrdiff_t at = row[i * rows + r] * nx + from;
                     double *s = signal[i] + done, *v = noise[i] + done, *o = odd + done;
-                    for (int x = 0; x < part; x++) {
-                        double electrons = (count_of(raw + 2 * (from + x)) + zero - level[from + x]) * gain;
-                        v[x] = electrons;
-                        s[x] = electrons / light[from + x] * factor;
-                        o[x] += s[x] - s[x] + (v[x] - v[x]);
-                    }
+                    if (bias->is_float)
+                        NOTEBOOK_VALUES(float)
+                    else
+                        NOTEBOOK_VALUES(double)
                     done += part;
                     from = 0;
                 }

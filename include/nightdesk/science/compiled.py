@@ -22,6 +22,9 @@ SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
 
 
+VERSION = 2  # that of compiled.c
+
+
 def _load() -> ctypes.CDLL | None:
     if os.environ.get(SWITCH) == "0" or sys.byteorder != "little":
         return None
@@ -29,9 +32,10 @@ def _load() -> ctypes.CDLL | None:
         path = Path(__file__).with_name(f"_compiled{suffix}")
         if path.is_file():
             try:
-                return ctypes.CDLL(str(path))
-            except OSError:
-                return None  # of another machine or system
+                library = ctypes.CDLL(str(path))
+                return library if library.nd_version() == VERSION else None  # else it was built from other sources
+            except (OSError, AttributeError):
+                return None  # of another machine or system, or from before there were versions
     return None
 
 
@@ -155,6 +159,10 @@ class _Source(ctypes.Structure):
         *((name, ctypes.c_ssize_t) for name in ("first", "count", "nx", "dx", "dy")),
         ("how", Camera),
     )
+
+
+class _Plane(ctypes.Structure):
+    _fields_ = (("pixels", ctypes.c_void_p), ("is_float", ctypes.c_int32))
 
 
 class _Results(ctypes.Structure):
@@ -328,8 +336,8 @@ def notebook_rows(
     rows: NDArray[np.int32],
     *,
     zero: float,
-    bias: NDArray[np.float64],
-    flat: NDArray[np.float64],
+    bias: NDArray[Any],
+    flat: NDArray[Any],
     gains: NDArray[np.float64],
     factors: NDArray[np.float64],
     dx: NDArray[np.int32],
@@ -346,8 +354,8 @@ def notebook_rows(
         Their numbers in the frame.
     zero : float
         What the stored numbers lack (BZERO), in ADU.
-    bias, flat : ndarray, shape (ny, nx)
-        The masters.
+    bias, flat : ndarray of float32 or both of float64, shape (ny, nx)
+        The masters, contiguous.
     gains, factors : ndarray, shape (n,)
         Of each frame: e-/ADU, and the correction for extinction.
     dx : ndarray of int32, shape (n,)
@@ -370,7 +378,8 @@ def notebook_rows(
         _at(rows),
         *map(_size, (n, height, nx)),
         _real(zero),
-        *map(_at, (bias, flat, gains, factors, dx, steps)),
+        *(ctypes.byref(_Plane(each.ctypes.data, each.dtype == np.float32)) for each in (bias, flat)),
+        *map(_at, (gains, factors, dx, steps)),
         _size(len(steps)),
         *map(_at, (data, variance, strange)),
     )

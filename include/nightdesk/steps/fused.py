@@ -411,7 +411,8 @@ class Fused(Work):
         data, variance = np.empty((ny, nx)), np.empty((ny, nx))
         zeros = {source.rows.zero for source in sources}
         quick = compiled.available() and all(source.rows.is_count for source in sources) and len(zeros) == 1
-        wide = [np.ascontiguousarray(plane, dtype=np.float64) for plane in (bias, flat)] if quick else []
+        kind = "f4" if bias.dtype == flat.dtype == np.float32 else "f8"
+        solid = [np.ascontiguousarray(plane, dtype=kind) for plane in (bias, flat)] if quick else []
 
         def _combine(rows: slice) -> None:
             """Fill some rows of the stack."""
@@ -423,8 +424,8 @@ class Fused(Work):
                     stored,
                     np.array(numbers, np.int32),
                     zero=zeros.copy().pop(),
-                    bias=wide[0],
-                    flat=wide[1],
+                    bias=solid[0],
+                    flat=solid[1],
                     gains=np.array([source.arguments["gain"] for source in sources]),
                     factors=np.array([source.factor for source in sources]),
                     dx=np.array([dx for dx, _ in moves], np.int32),
