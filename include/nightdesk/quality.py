@@ -47,6 +47,12 @@ def grade_figures(settings: Settings, figures: Mapping[str, Any], filter_name: s
     return grade_stack(settings, {}, figures, filter_name=filter_name)
 
 
+def not_judged(settings: Settings, filter_name: str) -> list[str]:
+    """Return the figures for which a filter has no limits, as a person calls them."""
+    limits = settings.quality.of_filter(filter_name)
+    return [word for word in ("fwhm", "ellipticity", "sky", "stars", "depth") if getattr(limits, word) is None]
+
+
 def _by_noise(settings: Settings, header: Mapping[str, Any]) -> Iterator[Quality]:
     low, high = settings.quality.noise_ratio
     ratio = header.get("NOISERAT")

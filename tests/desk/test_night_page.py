@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 
 from nightdesk.desk.night_page import draw_night
 from nightdesk.desk.place import night_file
-from nightdesk.desk.words import fenced, printable, seconds, span
+from nightdesk.desk.words import fenced, moment, printable, quality_note, seconds, sentence, span
 from nightdesk.io.atomic import read_json, write_json
 from nightdesk.io.layout import report_path
 from tests.desk.conftest import NIGHT, Observed
@@ -65,8 +65,8 @@ def test_what_headers_and_names_say_is_text(observed: Observed) -> None:
     page = draw_night(settings, NIGHT)
     assert not elements(page).names & {"script"}
     assert "&lt;script&gt;" in page
-    body = page.partition("<body>")[2]
-    assert not re.search("[\u202e\u2066]", body.replace(EVIL, "")) or "\\u{202e}" in body
+    assert not re.search("[\u202e\u2066]", page)
+    assert page.count("\\u{202e}") == 6  # three groups, the night, a raw's reason and its name
 
 
 def test_text_in_a_fence_can_neither_end_it_nor_draw() -> None:
@@ -80,6 +80,26 @@ def test_text_in_a_fence_can_neither_end_it_nor_draw() -> None:
 def test_letters_that_are_not_seen_are_spelled_out() -> None:
     assert printable("a\u202eb\tc\x00") == "a\\u{202e}b\\u{9}c\\u{0}"
     assert printable("M 31 \N{EN DASH} Ångström") == "M 31 \N{EN DASH} Ångström"
+
+
+def test_a_reason_is_a_sentence_that_makes_sense_outside_the_log() -> None:
+    told = sentence("it is cut short. Copy it again, then clear this task with its downstream.\u202e")
+    assert told == "It is cut short. Copy it again, then clear its square in the run with its downstream.\\u{202e}"
+    assert sentence("r1.fits: no") == "r1.fits: no"
+    assert sentence("") == ""
+
+
+def test_what_an_image_is_not_judged_by_is_said_where_it_is_green() -> None:
+    row = {"reason": "3 frames are in the stack.", "quality": {"grade": "green", "reason": ""}}
+    assert quality_note(row | {"not_judged": ["fwhm", "sky", "depth"]}) == "No limits set for FWHM, sky and depth."
+    assert quality_note(row | {"not_judged": []}) == ""
+    assert quality_note({**row, "not_judged": ["sky"], "quality": None}) == ""
+    bad = {**row, "not_judged": ["sky"], "quality": {"grade": "yellow", "reason": "the stars are wide."}}
+    assert quality_note(bad) == "The stars are wide."
+
+
+def test_a_moment_is_read_by_a_person() -> None:
+    assert moment("2026-11-21T13:03:59+01:00") == "2026-11-21 12:03 UTC"
 
 
 def test_times_and_ranges_as_a_person_says_them() -> None:

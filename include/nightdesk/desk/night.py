@@ -18,6 +18,7 @@ from nightdesk.io.atomic import locked, read_json, write_json
 from nightdesk.io.layout import Layout, report_path
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.night import parse_night
+from nightdesk.quality import not_judged
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -105,6 +106,7 @@ def group_row(settings: Settings, group: Group) -> dict[str, Any]:
         "state": manifest["state"] if manifest else "started",
         "reason": manifest["reason"] if manifest else "its reduction has begun",
         "quality": manifest["quality"] if manifest else None,
+        "not_judged": not_judged(settings, group.filter_name) if has_stack else [],
         "stack": has_stack,
         "thumbnail": has_stack and served.holds(stack_thumbnail(served.layout)),
         "used": len(used),

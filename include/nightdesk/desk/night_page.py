@@ -58,5 +58,5 @@ def _template() -> Template:
         loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
     environment.globals["words"] = words
-    environment.filters["printable"] = words.printable
+    environment.filters |= {"printable": words.printable, "sentence": words.sentence}
     return environment.get_template("night.html")

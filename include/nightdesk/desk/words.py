@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ def seconds(value: float | None) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
+def moment(text: str) -> str:
+    """Return a time in UTC as a person writes it: ``2026-11-21 12:03 UTC``; other text as it is."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    except ValueError:
+        return printable(text)
+
+
 def span(values: Sequence[float] | None) -> str:
     """Return a range: ``1.02 to 1.31``; one number where both ends are the same."""
     if not values:
@@ -61,12 +70,27 @@ def depth(row: Mapping[str, Any]) -> str:
 
 
 def quality_note(row: Mapping[str, Any]) -> str:
-    """Return why a group's quality is not better, as far as its reason has not said so."""
+    """Return why a group's quality is not better, as far as its reason has not said so, or what it is not judged by."""
     reason = (row.get("quality") or {}).get("reason", "")
+    unjudged = [_FIGURES[one] for one in row.get("not_judged", ())]
+    if row.get("quality") and not reason and unjudged:
+        return f"No limits set for {listed(unjudged)}."
     note = "" if reason in row["reason"] else _LOST.sub("", reason).strip()
-    return printable(note)
+    return sentence(note)
 
 
+def sentence(text: str) -> str:
+    """Return a reason as a sentence on a page: with a capital, unless a name begins it, and without `this task`."""
+    text = printable(text).replace("clear this task", "clear its square in the run")
+    return text[:1].upper() + text[1:] if text.partition(" ")[0].isalpha() else text
+
+
+def listed(words: Sequence[str]) -> str:
+    """Return words as a person lists them: ``FWHM, sky and depth``."""
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+_FIGURES: Final = {"fwhm": "FWHM", "ellipticity": "ellipticity", "sky": "sky", "stars": "stars", "depth": "depth"}
 _LOST: Final = re.compile(r"\d+ frames? (was|were) lost\.")
 
 

@@ -68,19 +68,20 @@ def stack(request: Request, served: Served) -> Response:
     """A group's stack: the viewer, and what is known of it."""
     manifest = served.manifest
     there = served.present(STACK, "")
-    names = [raw["name"] for raw in (manifest or {}).get("raws", []) if raw["fate"] == "used"]
+    fates = {raw["name"]: raw["fate"] for raw in reversed((manifest or {}).get("raws", []))}
+    names = sorted(served.names, key=lambda name: fates.get(name) != "used")
     images = [{"step": STACK, "name": "", "title": "stack"}] if there else []
     for step in (SHIFTED, EXTINCTION):
         images += [
-            {"step": step, "name": name, "title": f"{name}, {STEP_TITLES[step]}"}
-            for name in dict.fromkeys(names)
+            {"step": step, "name": name, "title": f"{name}, {STEP_TITLES[step]}{_unless_used(fates.get(name))}"}
+            for name in names
             if served.present(step, name)
         ]
     return _page(
         request,
         "stack.html",
         served=served,
-        row=group_row(served.settings, served.group),
+        row=_row(served),
         manifest=manifest,
         card=served.stack_card,
         data=_shown(served, images),
@@ -89,6 +90,10 @@ def stack(request: Request, served: Served) -> Response:
         provenance=_provenance(served) if there else [],
         neighbours=_neighbours(served),
     )
+
+
+def _unless_used(fate: str | None) -> str:
+    return "" if fate == "used" else f" ({fate or 'not in the stack'})"
 
 
 def frames(request: Request, served: Served) -> Response:
@@ -123,7 +128,7 @@ def frames(request: Request, served: Served) -> Response:
         "frames.html",
         served=served,
         manifest=manifest,
-        row=group_row(served.settings, served.group),
+        row=_row(served),
         rows=rows,
         masters=_masters(served),
         data={"group": served.group.run_id, "frames": [_plotted(row) for row in rows if row["moment"]]},
@@ -271,7 +276,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"words": words, "GROUP_DAG": GROUP_DAG, "run_link": run_link, "link": link}
-    environment.filters |= {"printable": words.printable, "embedded": embedded, "ago": _ago}
+    environment.filters |= {"printable": words.printable, "sentence": words.sentence, "embedded": embedded, "ago": _ago}
     return environment
 
 
@@ -312,6 +317,14 @@ def _last_raw(settings: Settings, moment: int) -> tuple[float, str] | None:
         _raws_seen.clear()
         _raws_seen[moment] = last_raw(settings)
     return _raws_seen.get(moment)
+
+
+def _row(served: Served) -> dict[str, Any]:
+    """Return a group's line as its night's file has it, or gathered where the manifest is of another time."""
+    night = read_night(served.settings, served.group.night)
+    row: dict[str, Any] | None = night["groups"].get(served.group.key)
+    same = row is not None and served.manifest is not None and row["written"] == served.manifest["written"]
+    return row if row is not None and same else group_row(served.settings, served.group)
 
 
 def _neighbours(served: Served) -> dict[str, str | None]:
