@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from nightdesk.desk.card import read_card
+from nightdesk.desk.card import first_limits, read_card
+from nightdesk.desk.coding import Coding
 from nightdesk.desk.place import desk_folder, frame_card, frame_thumbnail, stack_card, stack_thumbnail, stack_tiles
 from nightdesk.desk.pyramid import Pyramid
 from nightdesk.desk.trend import find_shift, transparency
@@ -44,6 +46,14 @@ def test_each_frame_has_its_figures_when_it_and_was_taken(observed_once: Observe
         assert card["airmass"] >= 1.0
         assert card["moment"].startswith("2026-11-2")
         assert frame_thumbnail(layout, name).stat().st_size < 20_000
+
+
+@pytest.mark.parametrize("bright", [0.0, 2000.0, 60_000.0], ids=["nothing", "stars", "a bright star"])
+def test_the_sky_is_dark_at_first_and_its_noise_hardly_seen(bright: float) -> None:
+    low, high = first_limits(Coding(1000.0, 10.0), bright)
+    sky, noise = (math.asinh(10 * (value - low) / (high - low)) / math.asinh(10) for value in (1000.0, 1020.0))
+    assert 0 < sky < 0.08
+    assert noise - sky < 0.15
 
 
 def test_how_frames_compare_is_known_without_their_pixels(observed_once: Observed) -> None:

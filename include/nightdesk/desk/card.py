@@ -256,7 +256,7 @@ def _grey(values: NDArray[np.float32]) -> NDArray[np.uint8]:
 def first_limits(coding: Coding, bright: float) -> tuple[float, float]:
     """Return the values that are black and white when an image is first shown.
 
-    The sky lies just above black; white is what the brightest few pixels of a thousand have, or where there is nothing
-    bright, so far above the noise that the sky stays dark.
+    The sky lies just above black, at 5 to 8 % of grey under the asinh stretch; white is what the brightest few pixels
+    of a thousand have, or where there is nothing bright, so far above the noise that its grain stays dark.
     """
-    return coding.sky - 2.5 * coding.noise, max(bright, coding.sky + 25.0 * coding.noise)
+    return coding.sky - coding.noise, max(bright, coding.sky + 50.0 * coding.noise)

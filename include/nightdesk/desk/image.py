@@ -16,6 +16,7 @@ from nightdesk.desk.place import stack_tiles
 from nightdesk.desk.plane import Plane, find_planes
 from nightdesk.desk.pyramid import TILE, Pyramid, as_counts, levels_of
 from nightdesk.desk.served import RAW, STACK, NotThereError
+from nightdesk.desk.words import printable
 from nightdesk.errors import SetupError
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.layout import EXTINCTION, SHIFTED
@@ -43,7 +44,7 @@ def describe(served: Served, step: str, name: str) -> dict[str, Any]:
         "group": served.group.run_id,
         "step": step,
         "name": name,
-        "label": "stack" if step == STACK else f"{name}, {_STEP_WORDS[step]}",
+        "label": "stack" if step == STACK else f"{printable(name)}, {_STEP_WORDS[step]}",
         "version": version(served, step, name),
         "shape": list(science.shape),
         "levels": levels_of(science.shape),
