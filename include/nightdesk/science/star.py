@@ -33,7 +33,7 @@ CENTROID_ERROR: Final = 0.7
 ERROR_FLOOR: Final = 0.01
 SATURATED_ERROR: Final = 0.3
 BACKGROUND_BOX: Final = 64
-MOST_STARS: Final = 1000
+MOST_STARS: Final = 500
 LARGEST_SAMPLE: Final = 800
 """Rows and columns at the centre of a frame that tell the width of its stars, if they hold enough of them."""
 
@@ -163,7 +163,7 @@ def find_stars(image: ArrayLike, flags: ArrayLike | None = None) -> Stars:
     Returns
     -------
     Stars
-        At most 1000, the brightest first; none in an empty frame.
+        At most 500, the brightest first; none in an empty frame.
 
     Raises
     ------
@@ -244,7 +244,9 @@ def _detect(clean: Image, spoilt: NDArray[np.bool_], fwhm: float) -> NDArray[np.
     threshold = DETECTION_SIGMA * noise
     for _ in range(4):
         try:
-            table: NDArray[np.void] = sep.extract(smoothed, threshold, minarea=3, filter_kernel=None, mask=spoilt)
+            table: NDArray[np.void] = sep.extract(
+                smoothed, threshold, minarea=3, deblend_nthresh=16, filter_kernel=None, mask=spoilt
+            )
             return table
         except Exception as error:  # sep raises nothing more special
             if "limit" not in str(error) and "full" not in str(error):
