@@ -43,13 +43,23 @@ def test_every_refusal_says_of_what_kind_it_is(short):
     assert all(campaign.kind_of(one.refusal) == "too few stars" for one in short.empty)
 
 
-def test_it_takes_less_than_half_a_second_for_two_megapixels(short):
-    pixels = campaign.SHAPE[0] * campaign.SHAPE[1]
-    assert (short.find_seconds * 1.9e6 / pixels + short.match_seconds) < 0.8  # 0.5 on a quiet machine
+def test_guided_groups_are_aligned(short):
+    guided = [one for one in short.frames if one.guided and one.common >= 5]
+    assert len(guided) >= 10
+    assert all(one.accepted for one in guided)
+
+
+def test_it_takes_less_than_half_a_second_for_two_megapixels():
+    assert sum(campaign.large_frame_seconds(500)) < 0.5
 
 
 def test_the_page_tells_the_command_and_the_figures(short):
     arguments = argparse.Namespace(groups=40, negatives=40, seed=20261122)
-    text = campaign.page(short, arguments, 60.0)
+    text = campaign.page(short, arguments, 60.0, {500: (0.2, 0.02)})
     assert "--groups 40 --negatives 40 --seed 20261122" in text
+    assert "| 500 | 0.20 | 0.02 |" in text
+    whole = campaign.replaced("# Page\n\n## Simulated groups\n\nold\n\n## Next\n\nkept\n", text)
+    assert whole.startswith("# Page\n\n## Simulated groups\n")
+    assert "old" not in whole
+    assert whole.endswith("\n\n## Next\n\nkept\n")
     assert f"| frames | {short.share(0.1):.3f} | {short.share(0.5):.3f} |" in text

@@ -1,11 +1,12 @@
-"""Measure how well frames are aligned by their stars, on simulated groups, and write docs/alignment.md.
+"""Measure how well frames are aligned by their stars, on simulated groups, and write it into docs/alignment.md.
 
     python tools/alignment_campaign.py --groups 500 --negatives 500 --seed 1 --write
 
 Each group has a reference frame and two more: moved by up to a fifth of the field, turned by up to a degree, some by
 half a turn besides (a meridian flip), with 5 to 500 stars, a FWHM of 2 to 6 pixels, hot pixels fixed on the chip, and
-in some a cloud, a satellite's trail, or an empty frame. A negative is a pair of frames of different fields with the
-same hot pixels. Any seed gives another campaign.
+in some a cloud, a satellite's trail, or an empty frame. A fifth of the groups is guided: two more frames stand as the
+reference frame does, so that stars stay where hot pixels do, before the others jump or flip. A negative is a pair of
+frames of different fields with the same hot pixels. Any seed gives another campaign.
 """
 
 from __future__ import annotations
@@ -29,8 +30,12 @@ from nightdesk.science.transform import Transform, half_turn
 Image = NDArray[np.float64]
 
 SHAPE = (480, 512)
-FRAMES = 3
+MOVED_FRAMES = 2
+STILL_FRAMES = 2
+GUIDED = 0.2  # part of the groups that have still frames before the moved ones
+LARGE_SHAPE = (1300, 1462)
 SEEN_SIGNAL_TO_NOISE = 12.0  # a star of so much light is counted as one that can be seen
+HEADING = "## Simulated groups"
 PAGE = Path(__file__).parent.parent / "docs" / "alignment.md"
 
 
@@ -113,7 +118,7 @@ def draw_place(random: np.random.Generator, *, flipped: bool) -> Transform:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one frame beside its reference frame."""
+    """What became of one frame beside its reference frame; `guided` is one of a group most of which stood still."""
 
     kind: str  # "frame", "empty" or "negative"
     common: int
@@ -122,16 +127,20 @@ class Outcome:
     frame_error: float  # pixels, root mean square over the frame
     refusal: str
     flipped: bool = False
+    guided: bool = False
 
 
 def try_group(seed: int, number: int, seconds: Counter[str]) -> list[Outcome]:
     """Simulate one group, align it, and compare with the truth."""
     random = np.random.default_rng([seed, 1, number])
     sky = draw_sky(random, draw_chip(random))
-    flips, cloudy, trailed, empty = random.random(4) < (0.2, 0.25, 0.2, 0.1)
-    places = [Transform()] + [draw_place(random, flipped=bool(flips and k == 2)) for k in range(1, FRAMES)]
-    lights = [1.0] + [float(random.uniform(0.3, 1.0)) if cloudy else 1.0 for _ in range(1, FRAMES)]
-    lost = int(random.integers(1, FRAMES)) if empty else -1
+    flips, cloudy, trailed, empty, guided = random.random(5) < (0.2, 0.25, 0.2, 0.1, GUIDED)
+    still = STILL_FRAMES if guided else 0
+    places = [Transform()] + [Transform(0.0, 1.0, *random.normal(0.0, 0.1, 2)) for _ in range(still)]
+    places += [draw_place(random, flipped=bool(flips and k == MOVED_FRAMES)) for k in range(1, MOVED_FRAMES + 1)]
+    frames = len(places)
+    lights = [1.0] + [float(random.uniform(0.3, 1.0)) if cloudy else 1.0 for _ in range(1, frames)]
+    lost = int(random.integers(1, frames)) if empty else -1
     lists = []
     for k, (place, light) in enumerate(zip(places, lights, strict=True)):
         image = sky.frame(random, place, light=0.0 if k == lost else light, trail=bool(trailed and k == 1))
@@ -141,18 +150,19 @@ def try_group(seed: int, number: int, seconds: Counter[str]) -> list[Outcome]:
     began = time.process_time()
     alignment = align_frames(lists, SHAPE)
     seconds["match"] += time.process_time() - began  # type: ignore[assignment]
-    seconds["frames"] += FRAMES
+    seconds["frames"] += frames
     base = alignment.reference
     shown = [sky.seen(place, 0.0 if k == lost else lights[k]) for k, place in enumerate(places)]
     outcomes = []
-    for k in range(FRAMES):
+    for k in range(frames):
         if k != base:
             match = alignment.matches[k]
             true = places[base].after(places[k].inverse())
             common = int(np.count_nonzero(shown[base] & shown[k]))
             kind = "empty" if k == lost else "frame"
             errors = errors_of(match.transform, true)
-            outcomes.append(Outcome(kind, common, match.accepted, *errors, match.refusal, true.is_flip))
+            told = (match.refusal, true.is_flip, bool(guided))
+            outcomes.append(Outcome(kind, common, match.accepted, *errors, *told))
     return outcomes
 
 
@@ -227,6 +237,30 @@ def run(groups: int, negatives: int, seed: int, *, show: bool = False) -> Campai
     return Campaign(tried, false, seconds["find"] / frames, seconds["match"] / frames)
 
 
+def large_frame_seconds(stars: int, *, tries: int = 3) -> tuple[float, float]:
+    """Return the CPU time that finding stars in a frame of 1.9 million pixels, and matching it, takes: the best one."""
+    random = np.random.default_rng(stars)
+    ny, nx = LARGE_SHAPE
+    positions, fluxes = random.uniform(0, 1, (stars, 2)) * (nx, ny), 10 ** random.uniform(3.3, 5.5, stars)
+    hot = random.integers(0, nx * ny, 4000)
+    images = []
+    for place in (Transform(), Transform(dx=31.2, dy=-20.4)):
+        light = np.zeros(LARGE_SHAPE)
+        for (x, y), flux in zip(place.apply(positions), fluxes, strict=True):
+            add_star(light, Star(float(x), float(y), float(flux)), fwhm=3.5)
+        images.append(random.poisson(light + 300.0) + random.normal(0.0, READ_NOISE, LARGE_SHAPE))
+        images[-1].flat[hot] += 5000.0
+    find, match = [], []
+    for _ in range(tries):
+        began = time.process_time()
+        lists = [find_stars(image) for image in images]
+        found = time.process_time()
+        align_frames(lists, LARGE_SHAPE)
+        find.append((found - began) / len(images))
+        match.append(time.process_time() - found)
+    return min(find), min(match)
+
+
 def kind_of(refusal: str) -> str:
     """Return the kind of a refusal: its words before the figures."""
     return refusal.split(":")[0]
@@ -242,14 +276,24 @@ def main() -> None:
     arguments = parser.parse_args()
     began = time.monotonic()
     campaign = run(arguments.groups, arguments.negatives, arguments.seed, show=True)
-    text = page(campaign, arguments, time.monotonic() - began)
+    seconds = time.monotonic() - began
+    text = page(campaign, arguments, seconds, {stars: large_frame_seconds(stars) for stars in (60, 500, 2000)})
     print(text)
     if arguments.write:
-        PAGE.write_text(text, encoding="utf-8")
+        PAGE.write_text(replaced(PAGE.read_text(encoding="utf-8"), text), encoding="utf-8")
 
 
-def page(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> str:
-    """Return the page of a campaign."""
+def replaced(whole: str, text: str) -> str:
+    """Return the page with the campaign's section replaced."""
+    before, rest = whole.split(HEADING)
+    _, *after = rest.split("\n## ", 1)
+    return before + text + "".join(f"\n## {part}" for part in after)
+
+
+def page(
+    campaign: Campaign, arguments: argparse.Namespace, seconds: float, large: dict[int, tuple[float, float]]
+) -> str:
+    """Return the section of the page that a campaign writes."""
     ranges = [(0, 5), (5, 8), (8, 20), (20, 50), (50, 10**6)]
     rows = []
     for low, high in ranges:
@@ -269,11 +313,12 @@ def page(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> s
     blind = Counter(kind_of(one.refusal) for one in campaign.empty if not one.accepted)
     false = Counter(kind_of(one.refusal) for one in campaign.negatives if not one.accepted)
     flipped = [one for one in campaign.frames if one.flipped and one.common >= 5]
+    guided = [one for one in campaign.frames if one.guided and one.common >= 5]
     kinds = [
         f"| {name} | {refused[name]} | {blind[name]} | {false[name]} |" for name in sorted(refused | blind | false)
     ]
     lines = [
-        "# Alignment by stars, measured",
+        HEADING,
         "",
         f"    python tools/alignment_campaign.py --groups {arguments.groups} --negatives {arguments.negatives} "
         f"--seed {arguments.seed} --write",
@@ -299,7 +344,8 @@ def page(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> s
         "",
         f"Accepted and wrong by more than a pixel, or of another or an empty field: **{len(campaign.wrong)}** of "
         f"{len(campaign.frames)} frames, {len(campaign.empty)} empty ones and {len(campaign.negatives)} negatives. "
-        f"Of {len(flipped)} flipped frames with 5 common stars {sum(one.accepted for one in flipped)} were aligned. "
+        f"Of {len(flipped)} flipped frames with 5 common stars {sum(one.accepted for one in flipped)} were aligned, "
+        f"of {len(guided)} frames of guided groups {sum(one.accepted for one in guided)}. "
         f"Finding the stars of a frame took {1000 * campaign.find_seconds:.0f} ms of CPU time, matching it "
         f"{1000 * campaign.match_seconds:.0f} ms.",
         "",
@@ -312,6 +358,13 @@ def page(campaign: Campaign, arguments: argparse.Namespace, seconds: float) -> s
         "| reason | frames | empty frames | negatives |",
         "|---|---|---|---|",
         *kinds,
+        "",
+        f"Seconds of CPU time for a frame of {LARGE_SHAPE[1]} x {LARGE_SHAPE[0]} pixels (1.9 million) with 4000 hot "
+        "pixels, the best of three:",
+        "",
+        "| stars | to find them | to match them |",
+        "|---|---|---|",
+        *(f"| {stars} | {find:.2f} | {match:.2f} |" for stars, (find, match) in large.items()),
     ]
     return "\n".join(lines) + "\n"
 

@@ -19,6 +19,7 @@ STILL_PIXELS: Final = 1.5
 """A frame that moved by less has its stars where the hot pixels are."""
 
 STILL_SHARE: Final = 0.8
+MANY_MORE: Final = 1.5
 STILL_WIDTH: Final = 0.8
 ISOLATION_FWHM: Final = 6.0
 EDGE_FWHM: Final = 3.0
@@ -154,26 +155,25 @@ def _match(
     reference: int,
     shape: tuple[int, int],
 ) -> Match:
-    """Match one frame, with what persists left out of both lists, else of one, else of neither."""
+    """Match one frame, with what persists left out of both lists; of one, or of none, where that tells more."""
     first = match_stars(moving[number], moving[reference], shape)
     if not (fixed[number].any() or fixed[reference].any()):
         return first
-    still = _still(lists, fixed, number, reference, shape)
-    if first.accepted:
-        # Between frames that were not moved only the faintest stars are not fixed; all together know better.
-        better = still is not None and still.matches > first.matches and _agree(still, first, shape)
-        return still if still is not None and better else first
-    for mine, theirs in ((moving[number], lists[reference]), (lists[number], moving[reference])):
-        match = match_stars(mine, theirs, shape)
-        if match.accepted and _moved(match, shape):
-            return match
-    return still or first
+    pairs = (moving[number], lists[reference]), (lists[number], moving[reference])
+    mixed = [match for match in (match_stars(*pair, shape) for pair in pairs) if match.accepted]
+    whole = match_stars(lists[number], lists[reference], shape)
+    still = [whole] if _is_still(whole, lists, fixed, number, reference, shape) else []
+    moved = [match for match in mixed if _moved(match, shape)]
+    told = first if first.accepted else max(moved, key=_matches, default=None)
+    if told is None:
+        return still[0] if still else first
+    # In a guided group only faint stars are not fixed; where the others lie as these do, they know better.
+    better = [one for one in (*mixed, *still) if one.matches > MANY_MORE * told.matches and _agree(one, told, shape)]
+    return max(better, key=_matches, default=told)
 
 
-def _moved(match: Match, shape: tuple[int, int]) -> bool:
-    """Tell whether what agrees lies elsewhere on the detector, as no hot pixel does."""
-    centre = (shape[1] - 1) / 2, (shape[0] - 1) / 2
-    return match.transform.is_flip or math.hypot(*match.transform.shift_at(*centre)) > RADIUS
+def _matches(match: Match) -> int:
+    return match.matches
 
 
 def _agree(one: Match, other: Match, shape: tuple[int, int]) -> bool:
@@ -182,24 +182,32 @@ def _agree(one: Match, other: Match, shape: tuple[int, int]) -> bool:
     return math.hypot(dx - ex, dy - ey) < STILL_PIXELS and one.transform.is_flip == other.transform.is_flip
 
 
-def _still(
+def _moved(match: Match, shape: tuple[int, int]) -> bool:
+    """Tell whether what agrees lies elsewhere on the detector, as no hot pixel does."""
+    return match.transform.is_flip or _move(match, shape) > RADIUS
+
+
+def _move(match: Match, shape: tuple[int, int]) -> float:
+    return math.hypot(*match.transform.shift_at((shape[1] - 1) / 2, (shape[0] - 1) / 2))
+
+
+def _is_still(
+    match: Match,
     lists: Sequence[Stars],
     fixed: Sequence[NDArray[np.bool_]],
     number: int,
     reference: int,
     shape: tuple[int, int],
-) -> Match | None:
-    """Return the match of two frames between which the sky did not move; None when that cannot be trusted."""
-    match = match_stars(lists[number], lists[reference], shape)
-    dx, dy = match.transform.shift_at((shape[1] - 1) / 2, (shape[0] - 1) / 2)
-    if not match.accepted or math.hypot(dx, dy) > STILL_PIXELS or match.share < STILL_SHARE:
-        return None
+) -> bool:
+    """Tell whether two whole frames agree because the sky did not move, and not by their hot pixels alone."""
+    if not match.accepted or _move(match, shape) > STILL_PIXELS or match.share < STILL_SHARE:
+        return False
     for which in (number, reference):
         width, persists = lists[which].width, fixed[which]
         mixed = persists.any() and not persists.all()
         if mixed and np.median(width[persists]) < STILL_WIDTH * np.median(width[~persists]):
-            return None
-    return match
+            return False
+    return True
 
 
 def choose_star(lists: Sequence[Stars], alignment: Alignment, shape: tuple[int, int]) -> tuple[float, float] | None:
