@@ -248,7 +248,7 @@ class TestCurrent:
         night.run_to("align")
         told = combined(night)
         before = night.states()
-        monkeypatch.setattr(combine, "combine_frames", lambda *_, **__: pytest.fail("it was combined again"))
+        monkeypatch.setattr(combine, "combine_block", lambda *_, **__: pytest.fail("it was combined again"))
         assert combined(night) == told
         assert night.rewritten(before) == []
 

@@ -24,20 +24,18 @@ _STORED = {8: "u1", 16: ">i2", 32: ">i4", -32: ">f4", -64: ">f8"}
 
 
 @dataclass(frozen=True)
-class RawRows:
-    """The image of an uncompressed raw: where its rows stand in the file, and what the stored numbers mean."""
+class StoredRows:
+    """An image in a file: where its rows stand, and how their numbers are stored."""
 
     path: Path
     start: int
     shape: tuple[int, int]
     stored: np.dtype[Any]
-    scale: float
-    zero: float
 
-    @property
-    def is_count(self) -> bool:
-        """Whether it holds 16-bit counts, as most cameras write them: stored numbers plus a constant."""
-        return self.stored == np.dtype(">i2") and self.scale == 1.0
+    @classmethod
+    def of(cls, path: Path, hdu: Any) -> StoredRows:
+        """Return the rows of an HDU of an open file, plain and two-dimensional."""
+        return cls(path, hdu.fileinfo()["datLoc"], hdu.shape, np.dtype(_STORED[hdu.header["BITPIX"]]))
 
     def stored_rows(self, first: int, last: int) -> NDArray[Any]:
         """Return rows as they are stored."""
@@ -51,6 +49,19 @@ class RawRows:
         if len(content) != wanted:
             raise FrameError(f"{self.path.name}: it was cut short while it was read. Copy it again.")
         return np.frombuffer(content, self.stored).reshape(last - first, nx)
+
+
+@dataclass(frozen=True)
+class RawRows(StoredRows):
+    """The image of an uncompressed raw, and what its stored numbers mean."""
+
+    scale: float
+    zero: float
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it holds 16-bit counts, as most cameras write them: stored numbers plus a constant."""
+        return self.stored == np.dtype(">i2") and self.scale == 1.0
 
     def rows(self, first: int, last: int) -> NDArray[np.float64]:
         """Return rows in ADU."""

@@ -7,7 +7,7 @@ from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
 from nightdesk.science.sample import sample_rows
 from nightdesk.science.scatter import robust_scatter
-from nightdesk.science.sky import estimate_sky
+from nightdesk.science.sky import sky_of_rows
 
 FEWEST_PAIRS = 50
 ENOUGH_PAIRS = 20_000  # they tell the ratio to half a per cent
@@ -54,23 +54,25 @@ def noise_ratio(data: ArrayLike, variance: ArrayLike, flags: ArrayLike, box: int
     >>> round(noise_ratio(noise, np.full(noise.shape, 9.0), flags), 1)
     1.0
     """
-    signal = np.asarray(data, dtype=np.float64)
-    noise = np.asarray(variance, dtype=np.float64)
-    bits = np.asarray(flags)
+    signal, noise, bits = np.asarray(data), np.asarray(variance), np.asarray(flags)
     if not signal.shape == noise.shape == bits.shape:
         raise ValueError(
             f"Data, variance and flags must have one shape, not {signal.shape}, {noise.shape}, {bits.shape}."
         )
     if box < 1:
         raise ValueError(f"The box must be 1 pixel or more, but it is {box}.")
-    sound = (bits & (EXCLUDING | SATURATED)) == 0
-    sound &= np.isfinite(signal) & (noise > 0)
-    if not sound.any():
-        return float("nan")
-    level, sigma = estimate_sky(signal, np.where(sound, 0, EXCLUDING))
+
+    def _sound(rows: slice) -> NDArray[np.bool_]:
+        good = (bits[rows] & (EXCLUDING | SATURATED)) == 0
+        return np.asarray(good & np.isfinite(signal[rows]) & (noise[rows] > 0))
+
+    try:
+        level, sigma = sky_of_rows(lambda rows: (signal[rows], np.where(_sound(rows), 0, EXCLUDING)), signal.shape)
+    except ValueError:
+        return float("nan")  # not one pixel to look at
     for rows in (sample_rows((signal.shape[0], signal.shape[1])), [slice(0, signal.shape[0])]):
-        found = [_pairs(signal[part], noise[part], sound[part], level, sigma, box) for part in rows]
-        pairs = np.concatenate(found)
+        looked = [(signal[part].astype(np.float64), noise[part].astype(np.float64), _sound(part)) for part in rows]
+        pairs = np.concatenate([_pairs(*planes, level, sigma, box) for planes in looked])
         if pairs.size >= ENOUGH_PAIRS:
             break
     return robust_scatter(pairs) if pairs.size >= FEWEST_PAIRS else float("nan")

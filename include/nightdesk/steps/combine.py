@@ -12,8 +12,10 @@ from astropy.io import fits
 from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
 from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
+from nightdesk.io.hdu import SIGN
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
+from nightdesk.io.rows import StoredRows
 from nightdesk.manifest import record_loss
 from nightdesk.science import notebook
 from nightdesk.science.combine import Combined, Cubes, combine_block, recipe_of
@@ -226,17 +228,15 @@ class _Product(Aligned):
     """An aligned product on disk."""
 
     def __init__(self, work: Work, name: str) -> None:
-        self.path = work.layout.product(SHIFTED, name)
-        with fits.open(self.path, memmap=False, lazy_load_hdus=True) as hdus:
+        path = work.layout.product(SHIFTED, name)
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             super().__init__(name, hdus[0].header.copy(), hdus[0].shape)
+            self._planes = [StoredRows.of(path, hdus[name]) for name in ("SCI", "VAR", "VARCAL", "DQ")]
 
     def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Read rows of the product."""
-        with fits.open(self.path, memmap=False, lazy_load_hdus=True) as hdus:  # more frames than a process may open
-            sci, variance, shared, flags = (
-                np.asarray(hdus[name].section[first:last]) for name in ("SCI", "VAR", "VARCAL", "DQ")
-            )
-        return sci, variance, shared, flags
+        sci, variance, shared, flags = (plane.stored_rows(first, last) for plane in self._planes)
+        return sci, variance, shared, flags.astype(np.int16).view(np.uint16) ^ SIGN
 
 
 def _standard_stack(work: Work, names: list[str]) -> _Stack:
@@ -266,7 +266,8 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     header["CORRFACT"] = (correlation, "x sum of VAR: variance of a large area")
     resampled = any(frame.correlation > 1.0 for frame in frames)
     box = NOISE_BOX if resampled else 1  # neighbours of an interpolated frame share their noise, boxes do not
-    ratio = noise_ratio(combined.data, combined.variance * (correlation if resampled else 1.0), combined.flags, box)
+    predicted = combined.variance * correlation if resampled else combined.variance
+    ratio = noise_ratio(combined.data, predicted, combined.flags, box)
     header["NOISERAT"] = (ratio if math.isfinite(ratio) else None, "measured over predicted noise of the sky")
     scaled = "" if settings.scale == "none" else f", scaled by {settings.scale}"
     matched = "sky matched" if settings.match_sky else "sky as it was"
