@@ -7,6 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from nightdesk.science.flag import BAD_PIXEL
+from nightdesk.science.isr import remove_signature
 from nightdesk.science.master import (
     combine_bias,
     combine_dark,
@@ -124,6 +125,32 @@ def test_the_variance_of_a_dark_per_second_is_right(exposures: list[float]) -> N
     dark = combine_dark(frames, exposures=exposures, gain=GAIN, bias=bias.data, bias_variance=bias.variance)
     limit = 0.05 if len(set(exposures)) == 1 else 0.15
     assert chi_square(dark.data, rate / GAIN, dark.variance) == pytest.approx(1.0, abs=limit)
+
+
+@pytest.mark.parametrize("scale", [0.0, 0.5, 1.0, 2.0])
+def test_a_bias_and_the_dark_that_was_made_with_it_have_the_variance_they_claim(scale: float) -> None:
+    random = np.random.default_rng(4)
+    shape, gain = (200, 200), 1.3
+    bias = combine_bias(random.normal(310.0, 6.0, (5, *shape)))
+    dark = combine_dark(
+        random.normal(310.0, 6.0, (5, *shape)),
+        exposures=[60.0] * 5,
+        gain=gain,
+        bias=bias.data,
+        bias_variance=bias.variance,
+    )
+    planes = remove_signature(
+        np.full(shape, 310.0),
+        gain=gain,
+        read_noise=0.0,
+        bias=bias.data,
+        bias_variance=bias.variance,
+        dark=dark.data,
+        dark_variance=dark.variance,
+        dark_scale=60.0 * scale,
+        bias_in_dark=1.0 / 60.0,
+    )
+    assert np.mean(planes.data**2 / planes.shared_variance) == pytest.approx(1.0, abs=0.03)
 
 
 def test_a_dark_that_contains_the_bias_is_an_average_in_adu() -> None:

@@ -23,6 +23,7 @@ from nightdesk.settings import Settings
 from nightdesk.simulate import simulate
 from nightdesk.simulate.camera import Camera, Chip
 from nightdesk.steps import build_masters, reduce
+from nightdesk.steps.calibration import bias_in_dark
 
 NIGHT = date(2026, 11, 21)
 SHAPE = (64, 64)
@@ -128,7 +129,8 @@ def test_masters_are_right_within_their_noise_which_arrives_in_the_stack(tmp_pat
         variance = read_master(master).variance
         assert variance is not None
         of_kind = float(np.median(variance))
-        part = {"b": Camera().gain ** 2, "d": (60.0 * Camera().gain) ** 2, "R": float(np.median(sky)) ** 2}
+        # raw and darks are exposed equally long: the bias drops out, and with it the part that the dark has of it
+        part = {"b": -(Camera().gain ** 2), "d": (60.0 * Camera().gain) ** 2, "R": float(np.median(sky)) ** 2}
         shared += part[master.name[0]] * of_kind
         with fits.open(master, mode="update") as hdus:
             del hdus["VAR"]
@@ -137,6 +139,52 @@ def test_masters_are_right_within_their_noise_which_arrives_in_the_stack(tmp_pat
     added = float(np.median(noisy - fits.getdata(stack, "VAR")))
     assert added == pytest.approx(shared, rel=0.12)
     assert added > 0.15 * float(np.median(noisy))
+
+
+@pytest.mark.parametrize("exposure", [60.0, 40.0])
+def test_stacks_made_with_a_nights_own_bias_and_dark_have_the_noise_they_claim(tmp_path: Path, exposure: float) -> None:
+    night = simulate(
+        tmp_path,
+        nights=(NIGHT,),
+        frames=10,
+        size=(200, 200),
+        exposure=60.0,
+        masters=False,
+        raw_calibrations=True,
+        calibration_frames=5,
+        dither=0.0,
+        camera=replace(Camera(), hot_pixels=0.0, flat_level=40_000.0),
+    )
+    for frame in night.frames:
+        fits.setval(frame.path, "EXPTIME", value=exposure)
+    settings = Settings.model_validate({"data": {"root": night.root}})
+    build_masters.run(settings, NIGHT)
+    group = Group(NIGHT, "NGC5949", "R")
+    reduce.run(settings, group)
+    if exposure == 60.0:
+        assert fits.getheader(Layout(settings, group).stack)["NOISERAT"] == pytest.approx(1.0, abs=0.03)
+    with fits.open(Layout(settings, group).product("postISR", night.frames[0].name)) as hdus:
+        dark, bias = (
+            read_master(tmp_path / "calibs" / NIGHT.isoformat() / f"{name}2x2.fits") for name in ("dark", "bias")
+        )
+        assert dark.variance is not None
+        assert bias.variance is not None
+        scale = exposure / 60.0
+        own = dark.variance * 60.0**2 - bias.variance
+        expected = np.median((1.0 - scale) ** 2 * bias.variance + scale**2 * own) * Camera().gain ** 2
+        assert np.median(hdus["VARCAL"].data) == pytest.approx(expected, rel=0.15)
+
+
+def test_a_dark_made_with_another_bias_has_errors_of_its_own(camera: Calibrations) -> None:
+    for kind in ("bias", "dark"):
+        camera.write(kind)
+    camera.build()
+    bias, dark = (read_master(camera.master(f"{kind}2x2.fits")) for kind in ("bias", "dark"))
+    assert bias_in_dark(bias, dark) == pytest.approx(1.0 / 300.0)
+    with fits.open(bias.path, mode="update") as hdus:
+        hdus[0].data += 1.0
+    assert bias_in_dark(read_master(bias.path), dark) == 0.0
+    assert bias_in_dark(None, dark) == 0.0
 
 
 def test_a_master_tells_what_it_is_made_of(camera: Calibrations) -> None:

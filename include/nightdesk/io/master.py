@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Master:
-    """One master as it stands on disk; `variance` and `flags` are None where it has no VAR or DQ HDU."""
+    """One master as it stands on disk; `variance` and `flags` are None where it has no VAR or DQ HDU.
+
+    From a dark's image the bias of the sha256 `bias_hash` was taken off `bias_share` times.
+    """
 
     path: Path
     data: NDArray[Any]
@@ -28,6 +31,8 @@ class Master:
     flags: NDArray[Any] | None
     exposure: float | None
     contains_bias: bool
+    bias_hash: str = ""
+    bias_share: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -137,7 +142,16 @@ def read_master(path: Path) -> Master:
             )
     exposure = header.get("EXPTIME")
     seconds = float(exposure) if isinstance(exposure, (int, float)) and not isinstance(exposure, bool) else None
-    return Master(path, data, variance, flags, seconds, header.get("DARKBIAS") is True)
+    return Master(
+        path,
+        data,
+        variance,
+        flags,
+        seconds,
+        header.get("DARKBIAS") is True,
+        bias_hash=str(header.get("BIASHASH", "")),
+        bias_share=_number(header, "BIASPART") or 0.0,
+    )
 
 
 def _native(plane: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from nightdesk.science.flag import BAD_PIXEL
+from nightdesk.science.median import median_variance_factor
 from nightdesk.science.read_noise import measure_read_noise
 from nightdesk.science.scatter import robust_scatter
 
@@ -118,7 +119,8 @@ def combine_dark(
     Notes
     -----
     A frame's variance is that of its typical pixel, measured from differences of frames, and the shot noise of what
-    a pixel has above the typical one.
+    a pixel has above the typical one, where that is more than three standard deviations of the median: half of what
+    is less is only noise that looks like light.
 
     Examples
     --------
@@ -139,9 +141,11 @@ def combine_dark(
     noise = pair_noise(counts) ** 2 if len(counts) > 1 else 0.0
     typical = float(np.median(_sample(counts[0])))
     seconds = times[:, None, None]
+    chance = 3.0 * np.sqrt(median_variance_factor(len(counts)) * noise / len(counts))
 
     def _variances(rows: Image) -> Image:
-        shot = np.maximum(np.median(rows * seconds, axis=0) - typical, 0.0) / gain
+        above = np.median(rows * seconds, axis=0) - typical
+        shot = np.where(above > chance, above, 0.0) / gain
         return np.asarray((noise + shot) / seconds**2)
 
     made = _combine_rows(_divided(counts, times), _variances, clip_sigma)

@@ -18,6 +18,7 @@ from nightdesk.io.master import Master, read_master
 from nightdesk.io.master_ledger import begin_ledger, ledger_path, write_ledger
 from nightdesk.io.repair import possible_repairs
 from nightdesk.science.flat import normalise_flat
+from nightdesk.science.isr import offset_variance
 from nightdesk.science.master import (
     MasterPlanes,
     combine_bias,
@@ -28,7 +29,7 @@ from nightdesk.science.master import (
     pair_noise,
 )
 from nightdesk.settings import digest
-from nightdesk.steps.calibration import flat_region
+from nightdesk.steps.calibration import bias_in_dark, flat_region
 from nightdesk.steps.master_file import write_master
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 
@@ -337,7 +338,12 @@ class _Builder:
         )
         contains = bias is None
         typical = float(np.median(exposures))
+        made_with: dict[str, Any] = {}
+        if bias is not None:
+            made_with["BIASHASH"] = hash_file(bias.path)
+            made_with["BIASPART"] = (float(np.mean(1.0 / np.asarray(exposures))), "how often that bias was taken off")
         return planes, {
+            **made_with,
             "BUNIT": ("adu", "unit of the image"),
             "EXPTIME": (typical if contains else 1.0, "[s] exposure that the image stands for"),
             "DARKEXP": (typical, "[s] exposure of the frames"),
@@ -395,10 +401,12 @@ def _offset_variance(bias: Master | None, dark: Master | None, exposures: list[f
     if dark is not None and dark.contains_bias:
         return dark.variance
     variance = bias.variance if bias is not None else None
-    if dark is not None and dark.exposure and dark.variance is not None:
-        share = dark.variance * (float(np.mean(exposures)) / dark.exposure) ** 2
-        variance = share if variance is None else variance + share
-    return variance
+    if dark is None or not dark.exposure or dark.variance is None:
+        return variance
+    scale = float(np.mean(exposures)) / dark.exposure
+    if variance is None:
+        return dark.variance * scale**2
+    return offset_variance(variance, dark.variance, scale=scale, bias_in_dark=bias_in_dark(bias, dark))
 
 
 def describe(told: dict[str, Any]) -> str:

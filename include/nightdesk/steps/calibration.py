@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from nightdesk.errors import SetupError
 from nightdesk.io.header import find_value, require_number
+from nightdesk.io.inventory import hash_file
 from nightdesk.io.master import Master, read_master
 from nightdesk.io.section import parse_section
 from nightdesk.science.flag import BAD_PIXEL
@@ -148,6 +149,26 @@ class Calibration:
             # taking off the overscan is in these already; of one frame's own noise it is no part
             self._noise = measure_read_noise(pair[0].pixels, pair[1].pixels) / pair[0].noise_factor
         return self._noise
+
+
+def bias_in_dark(bias: Master | None, dark: Master | None) -> float:
+    """Return how many times a bias was taken off a dark; their errors are one and the same then.
+
+    Parameters
+    ----------
+    bias : Master or None
+        The master bias.
+    dark : Master or None
+        The master dark.
+
+    Returns
+    -------
+    float
+        Per unit of the dark's image; 0 where the dark was made with another bias, or does not say.
+    """
+    if bias is None or dark is None or dark.contains_bias or not dark.bias_hash:
+        return 0.0
+    return dark.bias_share if dark.bias_hash == hash_file(bias.path) else 0.0
 
 
 def dark_scale(work: Work, path: Path, dark: Master | None, exposure: float) -> float:

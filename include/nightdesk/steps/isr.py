@@ -18,7 +18,7 @@ from nightdesk.science import notebook
 from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
 from nightdesk.steps.batch import run_batch
-from nightdesk.steps.calibration import GAIN, Calibration, dark_scale, size_words
+from nightdesk.steps.calibration import GAIN, Calibration, bias_in_dark, dark_scale, size_words
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 from nightdesk.steps.recipe import Work
 
@@ -273,6 +273,7 @@ def describe_standard(work: Work, calibration: Calibration, raw: RawImage) -> tu
         "dark_variance": dark.variance if dark else None,
         "dark_contains_bias": contains_bias,
         "dark_scale": dark_scale(work, path, dark, exposure),
+        "bias_in_dark": bias_in_dark(bias, dark),
         "flat": flat,
         "flat_variance": flat_variance,
         "saturation": raw.saturation,
