@@ -66,6 +66,17 @@ def as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def largest_count(header: fits.Header) -> float | None:
+    """Return the largest count that a raw's stored numbers can hold, mostly 65535: there its converter cuts off.
+
+    None for floats, for numbers that are scaled, and for 32 bits, which no converter fills.
+    """
+    largest = {8: 255.0, 16: 32767.0}.get(header.get("BITPIX", 0))
+    if largest is None or as_number(header.get("BSCALE", 1.0)) != 1.0:
+        return None
+    return largest + (as_number(header.get("BZERO", 0.0)) or 0.0)
+
+
 def require_number(
     header: fits.Header,
     file_name: str,

@@ -12,6 +12,7 @@ import numpy as np
 from astropy.io import fits
 from numpy.typing import NDArray
 
+from nightdesk.simulate.camera import SATURATION
 from nightdesk.simulate.field import band_of, extinction_factor
 from nightdesk.simulate.programme import READOUT, Plan, Programme, plan_calibrations
 from nightdesk.simulate.seed import random_for
@@ -86,6 +87,7 @@ def _header(programme: Programme, kind: str, exposure: float, start: datetime) -
         ("YBINNING", 2, "binning along y"),
         ("EGAIN", programme.camera.gain, "[electron/adu] gain"),
         ("RDNOISE", programme.camera.read_noise, "[electron] read noise"),
+        ("SATURATE", SATURATION, "[adu] level of saturation"),
         ("GAIN", 0, "gain setting of the camera"),
         ("READOUTM", "Normal", "readout mode"),
         ("SET-TEMP", -20.0, "[C] wanted temperature of the CCD"),

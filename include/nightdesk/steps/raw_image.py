@@ -10,7 +10,7 @@ import numpy as np
 from nightdesk.errors import FrameError
 from nightdesk.io.detector import Part, find_parts
 from nightdesk.io.frame import read_raw
-from nightdesk.io.header import find_number, require_number
+from nightdesk.io.header import find_number, largest_count, require_number
 from nightdesk.io.raw import find_raw_repairs
 from nightdesk.io.repair import apply_repairs, describe_repairs
 from nightdesk.science.overscan import measure_overscan, overscan_noise_factor
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from astropy.io import fits
     from numpy.typing import NDArray
 
-    from nightdesk.instrument import Amplifier, Instrument
+    from nightdesk.instrument import Amplifier, Instrument, Sources
     from nightdesk.settings import Repair, Settings
 
 _SECTIONS = ("TRIMSEC", "BIASSEC", "DATASEC", "CCDSEC", "DETSEC", "AMPSEC")
@@ -32,7 +32,7 @@ class RawImage:
     """A raw's pixels in ADU above its overscan (if it has one), its repaired header, and what was done.
 
     `saturation` is the level from which a pixel of `pixels` is saturated, `read_noise` in electrons; both may be one
-    figure or a plane, and None where header and configuration tell nothing. `gain` is e-/ADU. `noise_factor` is what
+    figure or a plane, and None where nothing tells it. `gain` is e-/ADU. `noise_factor` is what
     taking off the overscan did to the read noise; `joined` tells that it is of several amplifiers.
     """
 
@@ -134,7 +134,7 @@ def _plain(
         header,
         gain=find_number(header, path.name, keywords.gain),
         read_noise=find_number(header, path.name, keywords.read_noise),
-        saturation=find_number(header, path.name, keywords.saturation),
+        saturation=_saturation(path, header, keywords.saturation),
     )
     if part.overscan is not None:
         image.pixels, level = _without_overscan(pixels, part, instrument)
@@ -222,4 +222,10 @@ def _amplifier_figures(
     noise, _ = require_number(
         header, path.name, amplifier.read_noise, what="read noise, e-", setting=f"{where}, read_noise", least=0
     )
-    return gain, noise, find_number(header, path.name, amplifier.saturation)
+    return gain, noise, _saturation(path, header, amplifier.saturation)
+
+
+def _saturation(path: Path, header: fits.Header, sources: Sources) -> float | None:
+    """Return the level of saturation in ADU: as configuration or header have it, else where the converter cuts off."""
+    given = find_number(header, path.name, sources)
+    return largest_count(header) if given is None else given
