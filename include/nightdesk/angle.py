@@ -9,7 +9,8 @@ _NUMBER = r"[+-]?\d+(?:[.,]\d*)?"
 _SEXAGESIMAL = re.compile(
     r"^([+-]?)\s*(\d{1,3})\s*[:dh°\s]\s*(\d{1,2})\s*[:m'\s]\s*(\d{1,2}(?:[.,]\d*)?|)\s*[s\"]?$", re.IGNORECASE
 )
-_HEMISPHERE = re.compile(r"^(.*?)\s*([NSEW])$", re.IGNORECASE)
+_HEMISPHERE = re.compile(r".*[NSEW]$", re.IGNORECASE)
+_IN_SECONDS = re.compile(r"[dh].*m.*\ds$|[DH].*M.*\dS$")  # an s as its d and m are is no south
 
 
 def parse_angle(value: object) -> float:
@@ -26,15 +27,21 @@ def parse_angle(value: object) -> float:
     --------
     >>> parse_angle("-00:30:00"), parse_angle("31 57 48 N"), parse_angle("111:36:00W"), parse_angle(" 28,76 ")
     (-0.5, 31.96333333333333, -111.6, 28.76)
+    >>> parse_angle("+34d30m00.0s"), parse_angle("34d30m00.0s S"), has_hemisphere("34d30m00.0s")
+    (34.5, -34.5, False)
     """
     if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     text = str(value).strip()
-    hemisphere = _HEMISPHERE.match(text)
-    if hemisphere:
-        sign = -1.0 if hemisphere[2].upper() in "SW" else 1.0
-        return sign * abs(_unsigned(hemisphere[1].strip(), value))
+    if has_hemisphere(text):
+        sign = -1.0 if text[-1].upper() in "SW" else 1.0
+        return sign * abs(_unsigned(text[:-1].strip(), value))
     return _unsigned(text, value)
+
+
+def has_hemisphere(value: object) -> bool:
+    """Tell whether an angle ends in the letter of its hemisphere."""
+    return isinstance(value, str) and bool(_HEMISPHERE.match(value.strip()) and not _IN_SECONDS.search(value.strip()))
 
 
 def is_sexagesimal(value: object) -> bool:

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
 
-from nightdesk.angle import parse_angle
+from nightdesk.angle import has_hemisphere, parse_angle
 from nightdesk.errors import SetupError
 from nightdesk.explain import explain
 from nightdesk.group import clean_name, colliding
@@ -108,6 +108,14 @@ class Site(_Table):
     longitude_positive: Literal["east", "west"] = "east"
     extinction_curve: str | None = None
     k_v: dict[date, Annotated[float, Field(ge=0, le=5)]] = Field(default={})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _letter_tells_the_side(cls, values: Any) -> Any:
+        """Take a longitude with its E or W as it is written, whatever side is positive without one."""
+        if isinstance(values, dict) and has_hemisphere(values.get("longitude")):
+            return {**values, "longitude_positive": "east"}
+        return values
 
     @field_validator("timezone")
     @classmethod

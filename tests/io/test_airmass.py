@@ -94,13 +94,27 @@ def test_else_the_height_tells(cards: dict[str, Any]) -> None:
     [
         ({}, {"latitude": "28:45:38", "longitude": "17:52:45 W"}),
         ({}, {"latitude": 28.7606, "longitude": "17:52:45", "longitude_positive": "west"}),
+        ({}, {"latitude": 28.7606, "longitude": "17:52:45 W", "longitude_positive": "west"}),
+        ({"RA": "06h09m23.42s", "DEC": "+34d09m11.2s"}, None),
+        ({"RA": "06H09M23.42S", "DEC": "34D09M11.2S N"}, None),
         ({"RA": 92.3476, "DEC": 34.1531}, None),
         ({"RA": "06 09 23.42", "DEC": "+34 09 11.2"}, None),
         ({"DATE-OBS": "2026-11-22", "UT": "01:28:12"}, None),
         ({"DATE-OBS": "2026-11-22T02:28:12+01:00"}, None),
         ({"DATE-OBS": "2026-11-22 01:28:12 UTC", "EXPTIME": "60,0"}, None),
     ],
-    ids=["hemisphere", "west positive", "degrees", "blanks", "date alone", "offset", "suffix and comma"],
+    ids=[
+        "hemisphere",
+        "west positive",
+        "west by letter and word",
+        "units",
+        "units and letter",
+        "degrees",
+        "blanks",
+        "date alone",
+        "offset",
+        "suffix and comma",
+    ],
 )
 def test_the_same_figure_however_it_is_written(changes: dict[str, Any], site: dict[str, Any] | None) -> None:
     assert airmass({**CARDS, **changes}, site=site).value == pytest.approx(airmass(CARDS).value, abs=2e-4)
