@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -82,6 +83,21 @@ def test_a_wrong_zenith_distance_never_wins_over_coordinates() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"AIRMASS": 1.2, "DATE-OBS": "2026-11-22T13:28:12"}, "AIRMASS = 1.2, but .* put it .* degrees below"),
+        ({"ZD": 10.0, "DATE-OBS": "2026-11-22T13:28:12"}, "ZD gives 1.0154, but .* degrees below the horizon"),
+        ({"AIRMASS": 1.0, "ZD": 70.0, "RA": None}, "AIRMASS = 1, but ZD gives an airmass of 2.89"),
+        ({"AIRMASS": 1.09, "ZD": 70.0}, "^ZD gives 2.89.*, but coordinates and time give an airmass of 1.0"),
+    ],
+    ids=["below the horizon", "height below", "zenith distance", "zenith distance alone"],
+)
+def test_whatever_disagrees_is_told(changes: dict[str, Any], words: str) -> None:
+    found = airmass({**CARDS, **changes})
+    assert re.search(words, found.warning), found.warning
+
+
+@pytest.mark.parametrize(
     "cards", [{"ZD": "60:00:00"}, {"OBJCTALT": 30.0}, {"ZENDIST": "60,0"}], ids=["ZD", "alt", "comma"]
 )
 def test_else_the_height_tells(cards: dict[str, Any]) -> None:
@@ -129,8 +145,10 @@ def test_hours_without_colons_need_a_word() -> None:
     [
         ({"DATE-OBS": "2026-11-22T01:28:12"}, {}, r"\[site\] has no latitude and longitude and the header has no RA"),
         ({**CARDS, "DATE-OBS": "2026-11-22T13:28:12"}, LA_PALMA, "RA, DEC and time put it below the horizon"),
+        ({**CARDS, "RA": "06:09.39"}, LA_PALMA, r"RA: '06:09\.39' is not an angle"),
+        ({**CARDS, "DEC": "06:09:60"}, LA_PALMA, r"DEC: '06:09:60' is not an angle: minutes and seconds are below 60"),
     ],
-    ids=["nothing", "below the horizon"],
+    ids=["nothing", "below the horizon", "two parts", "60 seconds"],
 )
 def test_what_is_missing_is_named(cards: dict[str, Any], site: dict[str, Any], words: str) -> None:
     with pytest.raises(FrameError, match=words):

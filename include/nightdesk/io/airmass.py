@@ -47,19 +47,23 @@ def find_airmass(settings: Settings, instrument: Instrument, header: fits.Header
         If neither header nor configuration gives it, and what is needed to compute it is missing.
     """
     keywords = instrument.keywords
-    computed = _from_coordinates(settings, instrument, header, file_name)
+    altitude = _altitude(settings, instrument, header, file_name)
+    computed = airmass_at(altitude) if altitude is not None and altitude >= 0 else None
+    told = _from_height(instrument, header, file_name)
     found = find_value(header, file_name, keywords.airmass)
     number = as_number(found[0]) if found else None
+    doubts = [_doubt(f"{told[1]} gives {told[0]:.4f}", told[0], altitude)] if told else []
     if found and number is not None and 1 <= number <= LARGEST_AIRMASS:
-        source = found[1] if found[1] == "configuration" else "header"
-        return Airmass(number, source, _disagreement(f"{found[1]} = {number:g}", number, computed))
-    nonsense = f"{found[1]} = {found[0]!r} is no airmass" if found else ""
-    told = _from_height(instrument, header, file_name)
+        doubts.append(_doubt(f"{found[1]} = {number:g}", number, altitude))
+        if told and altitude is None and abs(number - told[0]) > LARGEST_DISAGREEMENT:
+            doubts.append(f"{found[1]} = {number:g}, but {told[1]} gives an airmass of {told[0]:.4f}")
+        return Airmass(number, found[1] if found[1] == "configuration" else "header", _joined(doubts))
+    if found:
+        doubts.insert(0, f"{found[1]} = {found[0]!r} is no airmass")
     if computed is not None:
-        height = _disagreement(f"{told[1]} gives {told[0]:.4f}", told[0], computed) if told else ""
-        return Airmass(computed, "coordinates and time", "; ".join(text for text in (nonsense, height) if text))
-    if told is not None:
-        return Airmass(told[0], told[1], nonsense)
+        return Airmass(computed, "coordinates and time", _joined(doubts))
+    if told:
+        return Airmass(told[0], told[1], _joined(doubts))
     if found is None:
         _raise_missing(settings, header, file_name, instrument)
     value, source = require_number(header, file_name, keywords.airmass, what="airmass", setting="airmass", least=1)
@@ -70,22 +74,43 @@ def _raise_missing(settings: Settings, header: fits.Header, file_name: str, inst
     keywords = instrument.keywords
     names = " or ".join(source for source in keywords.airmass if isinstance(source, str)) or "airmass"
     site = settings.site
-    place = None not in (site.latitude, site.longitude)
-    pointing = None not in (_coordinate(header, file_name, keywords.ra), _coordinate(header, file_name, keywords.dec))
-    needs = [] if place else ["[site] has no latitude and longitude"]
-    needs += [] if pointing else ["the header has no RA and DEC"]
-    if place and pointing:
-        needs = ["RA, DEC and time put it below the horizon, or cannot be read"]
+    needs = [] if None not in (site.latitude, site.longitude) else ["[site] has no latitude and longitude"]
+    needs += _faults_of_pointing(header, file_name, instrument)
+    needs = needs or ["RA, DEC and time put it below the horizon, or cannot be read"]
     raise FrameError(
         f"{file_name}: the header has no {names} (airmass), and it cannot be computed: {' and '.join(needs)}. Mend the "
         "header, or give airmass in the configuration under [instruments.<name>.keywords]."
     )
 
 
-def _disagreement(what: str, number: float, computed: float | None) -> str:
-    if computed is None or abs(number - computed) <= LARGEST_DISAGREEMENT:
+def _faults_of_pointing(header: fits.Header, file_name: str, instrument: Instrument) -> list[str]:
+    """Return what is wrong with RA and DEC, each with its keyword and value."""
+    sources = {"RA": instrument.keywords.ra, "DEC": instrument.keywords.dec}
+    found = {name: find_value(header, file_name, where) for name, where in sources.items()}
+    missing = [name for name, one in found.items() if one is None]
+    faults = [f"the header has no {' and '.join(missing)}"] if missing else []
+    for value, source in (one for one in found.values() if one):
+        try:
+            parse_angle(value)
+        except ValueError as error:
+            faults.append(f"{source}: {error}")
+    return faults
+
+
+def _doubt(what: str, number: float, altitude: float | None) -> str:
+    """Return what coordinates and time have against an airmass; '' when nothing."""
+    if altitude is None:
+        return ""
+    if altitude < 0:
+        return f"{what}, but coordinates and time put it {-altitude:.1f} degrees below the horizon"
+    computed = airmass_at(altitude)
+    if abs(number - computed) <= LARGEST_DISAGREEMENT:
         return ""
     return f"{what}, but coordinates and time give an airmass of {computed:.4f}"
+
+
+def _joined(doubts: list[str]) -> str:
+    return "; ".join(doubt for doubt in doubts if doubt)
 
 
 def _from_height(instrument: Instrument, header: fits.Header, file_name: str) -> tuple[float, str] | None:
@@ -98,7 +123,8 @@ def _from_height(instrument: Instrument, header: fits.Header, file_name: str) ->
     return None
 
 
-def _from_coordinates(settings: Settings, instrument: Instrument, header: fits.Header, file_name: str) -> float | None:
+def _altitude(settings: Settings, instrument: Instrument, header: fits.Header, file_name: str) -> float | None:
+    """Return the altitude in degrees by coordinates and time; None where one of them is missing or nonsense."""
     site, keywords = settings.site, instrument.keywords
     latitude, longitude = site.latitude, site.east_longitude
     ra, dec = _coordinate(header, file_name, keywords.ra), _coordinate(header, file_name, keywords.dec)
@@ -112,8 +138,7 @@ def _from_coordinates(settings: Settings, instrument: Instrument, header: fits.H
         return None
     exposure = find_number(header, file_name, keywords.exposure) or 0.0
     middle = moment + timedelta(seconds=exposure / 2)
-    altitude = altitude_of(degrees, dec[0], equinox, middle, latitude=latitude, longitude=longitude)
-    return airmass_at(altitude) if altitude >= 0 else None
+    return altitude_of(degrees, dec[0], equinox, middle, latitude=latitude, longitude=longitude)
 
 
 def _coordinate(header: fits.Header, file_name: str, sources: Any) -> tuple[float, bool] | None:
