@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nightdesk.errors import GroupError, StaleProduct, Waiting
+from nightdesk.errors import GroupError, SetupError, StaleProduct, Waiting
 from nightdesk.io.sidecar import read_sidecar
 from nightdesk.manifest import read_manifest
 from nightdesk.readiness import differs
@@ -282,6 +282,25 @@ class TestModes:
         assert ask.frames_to_ask(night.settings, night.group) == []
         assert "3 frames are in the stack" in reduced(night)
 
+    def test_an_answer_replaces_what_nightdesk_found_before(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        reduced(night)
+        waiting = replace(night, tables={"align": {"mode": "wait"}})
+        assert ask.frames_to_ask(waiting.settings, waiting.group) == night.names
+        answers = {name: "{}, {}".format(*(v + 1 for v in night.position(name))) for name in night.names}
+        assert "3 positions" in ask.run(waiting.settings, waiting.group, answers)
+        assert ask.frames_to_ask(waiting.settings, waiting.group) == []
+        assert "3 frames are in the stack" in reduced(waiting)
+
+    @pytest.mark.parametrize("text", ["9999, 5", "181, 20", "20, 161", "0, 0"])
+    def test_an_answer_outside_the_frame_is_not_written(self, make: Callable[..., StarNight], text: str) -> None:
+        night = make(tables={"align": {"mode": "wait"}})
+        reduced(night)
+        with pytest.raises(SetupError, match=r"r0743053: .* lies outside the frame, which is 180 x 160 pixels"):
+            ask.run(night.settings, night.group, {night.names[0]: text, night.names[1]: "180, 160"})
+        assert not own(night).exists()
+        assert ask.frames_to_ask(night.settings, night.group) == night.names
+
     def test_an_answer_does_not_replace_what_came_meanwhile(self, make: Callable[..., StarNight]) -> None:
         night = make(tables={"align": {"mode": "wait"}})
         night.list_raws()
@@ -291,8 +310,6 @@ class TestModes:
 
     @pytest.mark.parametrize("text", ["12", "a, b", "-3, 4", "1, 2, 3"])
     def test_what_is_no_position_is_refused_by_frame(self, make: Callable[..., StarNight], text: str) -> None:
-        from nightdesk.errors import SetupError
-
         night = make(tables={"align": {"mode": "wait"}})
         night.list_raws()
         with pytest.raises(SetupError, match="r0743053"):
@@ -390,6 +407,23 @@ class TestSolving:
         night = make()
         assert "is done" in reduced(night)
         assert not night.layout.stack.with_suffix(".wcs").exists()
+
+    @pytest.mark.parametrize("solve", ["auto", "never"])
+    def test_the_solution_of_an_earlier_stack_goes(
+        self,
+        make: Callable[..., StarNight],
+        solver: Callable[[str], None],
+        monkeypatch: pytest.MonkeyPatch,
+        solve: str,
+    ) -> None:
+        solver('while [ "$1" != --wcs ]; do shift; done; echo solved > "$2"')
+        night = make()
+        reduced(night)
+        solution = night.layout.stack.with_suffix(".wcs")
+        assert solution.exists()
+        monkeypatch.setenv("PATH", "")  # no solver any more
+        reduced(replace(night, tables={"align": {"solve": solve}, "combine": {"footprint": "union"}}))
+        assert not solution.exists()
 
     def test_it_can_be_left_out(self, make: Callable[..., StarNight], solver: Callable[[str], None]) -> None:
         solver('while [ "$1" != --wcs ]; do shift; done; echo solved > "$2"')

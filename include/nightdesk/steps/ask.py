@@ -9,6 +9,7 @@ from nightdesk.errors import SetupError
 from nightdesk.io.atomic import create_bytes
 from nightdesk.io.layout import EXTINCTION
 from nightdesk.io.sidecar import HEADER_LINE
+from nightdesk.io.signature import is_made_by_nightdesk
 from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def frames_to_ask(settings: Settings, group: Group) -> list[str]:
 
 
 def run(settings: Settings, group: Group, answers: Mapping[str, str | None]) -> str:
-    """Write the sidecar that a person's answers make; one that came meanwhile is left as it is.
+    """Write the sidecar that a person's answers make, in place of Nightdesk's own but not of one that a person wrote.
 
     Parameters
     ----------
@@ -61,14 +62,17 @@ def run(settings: Settings, group: Group, answers: Mapping[str, str | None]) -> 
     Raises
     ------
     SetupError
-        If an answer is no position, naming the frame.
+        If an answer is no position, or lies outside its frame, naming the frame; nothing is written then, so that the
+        question can be asked again.
     """
     work = Work.open(settings, group)
     path = work.layout.sidecars[0]
     given = {name: text for name, text in sorted(answers.items()) if text is not None and text.strip()}
-    rows = [f"{name},{','.join(_position(name, text))}" for name, text in given.items()]
+    rows = [f"{name},{','.join(_position(work, name, text))}" for name, text in given.items()]
     if not rows:
         return "No position was given."
+    if path.is_file() and is_made_by_nightdesk(path):
+        path.unlink()  # of an earlier run that found the positions by itself
     try:
         create_bytes(path, "\n".join([HEADER_LINE, *rows, ""]).encode())
     except FileExistsError:
@@ -76,7 +80,14 @@ def run(settings: Settings, group: Group, answers: Mapping[str, str | None]) -> 
     return f"{work.layout.relative(path)}: {len(rows)} positions."
 
 
-def _position(name: str, text: str) -> list[str]:
+def _position(work: Work, name: str, text: str) -> list[str]:
     if not re.match(POSITION_PATTERN, text):
         raise SetupError(f"{name}: {text!r} is no position. Write x and y with a comma between: 252, 328.")
-    return re.split(r"[,; ]+", text.strip())
+    position = re.split(r"[,; ]+", text.strip())
+    ny, nx = work.inputs.raw_shape
+    first = work.settings.sidecar.origin - 0.5
+    if not all(first <= float(value) <= first + size for value, size in zip(position, (nx, ny), strict=True)):
+        raise SetupError(
+            f"{name}: {text!r} lies outside the frame, which is {nx} x {ny} pixels. Clear this task to be asked again."
+        )
+    return position

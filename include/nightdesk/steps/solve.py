@@ -35,19 +35,20 @@ def run(settings: Settings, group: Group) -> str:
         A sentence for the log, also when nothing came of it.
     """
     layout = Layout(settings, group)
+    solution = layout.stack.with_suffix(".wcs")
+    if solution.is_file() and solution.stat().st_mtime_ns < layout.stack.stat().st_mtime_ns:
+        solution.unlink()  # of an earlier stack: its pixels were others
     if settings.align.solve == "never" or settings.profile == "notebook":
         return "The stack is not solved: the settings say so."
     program = shutil.which(PROGRAM)
     if program is None:
         return f"The stack is not solved: {PROGRAM} is not installed."
-    solution = layout.stack.with_suffix(".wcs")
-    if solution.is_file() and solution.stat().st_mtime_ns >= layout.stack.stat().st_mtime_ns:
+    if solution.is_file():
         return f"{layout.relative(solution)} is there already."
     return _solve(program, layout, solution)
 
 
 def _solve(program: str, layout: Layout, solution: Path) -> str:
-    solution.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         made = Path(folder) / "stack.wcs"
         command = [program, "--no-plots", "--overwrite", "--cpulimit", str(SECONDS), "--dir", folder]
