@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import warnings
 from typing import TYPE_CHECKING
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Source
 
 
+LARGEST_NUMBER = 1e11
 _COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eEdD][+-]?\d+)?)$")
 
 
@@ -56,14 +56,17 @@ def find_number(header: fits.Header, file_name: str, sources: Iterable[Source]) 
 
 
 def as_number(value: Any) -> float | None:
-    """Return a value as a finite number: also a text, also with a decimal comma (``3,2E-05``); else None."""
+    """Return a value as a number: also a text, also with a decimal comma (``3,2E-05``); else None.
+
+    Nothing that a header tells of an exposure is beyond 1e11: what is, is nonsense, and would not stay finite for long.
+    """
     if isinstance(value, bool):
         return None
     try:
         number = float(_COMMA.sub(r"\1.\2", value.strip()) if isinstance(value, str) else value)
     except (TypeError, ValueError):
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) <= LARGEST_NUMBER else None
 
 
 def largest_count(header: fits.Header) -> float | None:
@@ -104,7 +107,8 @@ def require_number(
     value, origin = found
     number = as_number(value)
     if number is None:
-        raise FrameError(f"{file_name}: {origin} = {value!r} is not a number ({what}). Mend the header.")
+        fault = "is not a number" if isinstance(value, (str, bool)) else "is beyond all bounds"
+        raise FrameError(f"{file_name}: {origin} = {value!r} {fault} ({what}). Mend the header.")
     if (least is not None and number < least) or (above is not None and number <= above):
         bound = f"at least {least:g}" if least is not None else f"above {above:g}"
         raise FrameError(f"{file_name}: {origin} = {value!r} cannot be the {what}, which is {bound}. Mend the header.")
