@@ -137,7 +137,10 @@ class FrameTypes(Table):
 
 
 class Overscan(Table):
-    """Columns that saw no light, beside the rows that did: their level is taken off before the bias."""
+    """Columns that saw no light, beside the rows that did: their level is taken off before the bias.
+
+    One level for all rows (constant) may come from anywhere, also from rows above or below.
+    """
 
     section: Sections
     method: Literal["constant", "row", "polynomial"] = "constant"

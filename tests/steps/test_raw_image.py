@@ -57,13 +57,32 @@ def test_overscan_is_taken_off_before_the_rest_is_trimmed(tmp_path: Path) -> Non
     [
         ({"trim": "TRIMSEC"}, "the header has no TRIMSEC, which trim of its instrument names"),
         ({"trim": "[1:99,1:20]"}, r"'\[1:99,1:20\]' reaches beyond the image of 30 x 20 pixels"),
-        ({"overscan": {"section": "[26:30,5:9]"}}, r"does not lie beside all rows"),
+        ({"overscan": {"section": "[26:30,5:9]", "method": "row"}}, r"does not lie beside all rows"),
     ],
     ids=["no keyword", "too large", "too short"],
 )
 def test_a_section_that_does_not_fit_is_told(tmp_path: Path, profile: dict[str, Any], words: str) -> None:
     with pytest.raises(FrameError, match=words):
         image_of(tmp_path, np.zeros(SHAPE, np.uint16), **profile)
+
+
+def test_a_constant_overscan_may_lie_above(tmp_path: Path) -> None:
+    pixels = np.full(SHAPE, 1500, np.uint16)
+    pixels[16:] = 500
+    image = image_of(tmp_path, pixels, trim="[1:30,1:16]", overscan={"section": "[1:30,18:20]"})
+    assert image.pixels.shape == (16, 30)
+    assert np.all(image.pixels == 1000.0)
+
+
+@pytest.mark.parametrize("blank", ["", "middle", True], ids=str)
+def test_a_reference_pixel_that_cannot_be_moved_is_told(tmp_path: Path, blank: object) -> None:
+    with pytest.raises(FrameError, match=rf"f\.fits: CRPIX1 = {blank!r} is not a number"):
+        image_of(tmp_path, np.zeros(SHAPE, np.uint16), {"CRPIX1": blank}, trim="[3:30,1:20]")
+
+
+def test_a_reference_pixel_with_a_decimal_comma_is_moved(tmp_path: Path) -> None:
+    image = image_of(tmp_path, np.zeros(SHAPE, np.uint16), {"CRPIX1": "16,5"}, trim="[3:30,1:20]")
+    assert image.header["CRPIX1"] == 14.5
 
 
 @pytest.mark.parametrize("text", ["[0:3,1:2]", "[3:1,1:2]", "[1:2]", "1:2,3:4"])
@@ -82,7 +101,7 @@ def test_amplifiers_are_joined_in_adu_of_the_first(tmp_path: Path) -> None:
         {"section": "[17:28,1:10]", "overscan": "[15:16,1:10]", "gain": "AGAIN_02", "read_noise": "ARDNS_02"},
     ]
     amplifiers[1]["saturation"] = 900.0  # type: ignore[assignment]
-    header = {"AGAIN_01": 1.5, "AGAIN_02": 3.0, "ARDNS_01": 4.0, "ARDNS_02": 8.0}
+    header = {"AGAIN_01": 1.5, "AGAIN_02": 3.0, "ARDNS_01": 4.0, "ARDNS_02": 8.0, "CRPIX1": 20.0, "CRPIX2": 3.0}
     image = image_of(
         tmp_path, pixels, header, amplifiers=amplifiers, overscan={"section": "[13:14,1:10]", "method": "row"}
     )
@@ -95,6 +114,21 @@ def test_amplifiers_are_joined_in_adu_of_the_first(tmp_path: Path) -> None:
     saturated = image.pixels >= image.saturation
     assert saturated[:, 12:].all()
     assert not saturated[:, :12].any()
+    # the reference pixel stands in the right one, four columns of overscan before it are gone
+    assert (image.header["CRPIX1"], image.header["CRPIX2"]) == (16.0, 3.0)
+    assert image.header["TRIM"] == "[1:12,1:10], [17:28,1:10]"
+    assert (image.header["OVERSCAN"], image.header["OVERMEAN"]) == ("[13:14,1:10], [15:16,1:10]", 400.0)
+
+
+def test_a_prescan_that_is_cut_off_before_the_amplifiers_moves_the_coordinates(tmp_path: Path) -> None:
+    amplifiers = [
+        {"section": "[4:15,3:20]", "gain": 1.0, "read_noise": 4.0},
+        {"section": "[16:27,3:20]", "gain": 1.0, "read_noise": 4.0},
+    ]
+    header = {"CRPIX1": 16.0, "CRPIX2": 10.0, "LTV1": 1.0}
+    image = image_of(tmp_path, np.zeros(SHAPE, np.uint16), header, amplifiers=amplifiers)
+    moved = {keyword: image.header[keyword] for keyword in ("CRPIX1", "CRPIX2", "LTV1", "LTV2")}
+    assert moved == {"CRPIX1": 13.0, "CRPIX2": 8.0, "LTV1": -2.0, "LTV2": -2.0}
 
 
 def test_a_gain_of_no_amplifier_is_missed_by_name(tmp_path: Path) -> None:

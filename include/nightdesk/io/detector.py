@@ -11,7 +11,7 @@ from nightdesk.io.section import Section, parse_section
 if TYPE_CHECKING:
     from astropy.io import fits
 
-    from nightdesk.instrument import Instrument, Source
+    from nightdesk.instrument import Instrument, Overscan, Source
 
 
 @dataclass(frozen=True)
@@ -36,13 +36,13 @@ def find_parts(header: fits.Header, file_name: str, instrument: Instrument, shap
     if not instrument.amplifiers:
         light = _section(header, file_name, instrument.trim, shape, "trim") if instrument.trim else whole
         strip = _section(header, file_name, overscan.section, shape, "overscan.section") if overscan else None
-        return (Part(light, _beside(light, strip), Section(0, light.shape[1], 0, light.shape[0])),)
+        return (Part(light, _beside(light, strip, overscan), Section(0, light.shape[1], 0, light.shape[0])),)
     found = []
     for number, amplifier in enumerate(instrument.amplifiers, start=1):
         light = _section(header, file_name, amplifier.section, shape, f"amplifiers {number}, section")
         sources = amplifier.overscan or (overscan.section if overscan else ())
         strip = _section(header, file_name, sources, shape, f"amplifiers {number}, overscan") if sources else None
-        found.append((light, _beside(light, strip)))
+        found.append((light, _beside(light, strip, overscan)))
     return _placed(found)
 
 
@@ -72,12 +72,14 @@ def _section(
         raise ValueError(f"{setting} of its instrument: {error}") from error
 
 
-def _beside(light: Section, strip: Section | None) -> Section | None:
-    """Return the rows of the overscan that lie beside the light: those that are wanted."""
+def _beside(light: Section, strip: Section | None, overscan: Overscan | None) -> Section | None:
+    """Return the rows of the overscan that lie beside the light; one level for all may come from any rows."""
     if strip is None:
         return None
     first, end = max(light.y_first, strip.y_first), min(light.y_end, strip.y_end)
     if (first, end) != (light.y_first, light.y_end):
+        if overscan is not None and overscan.method == "constant":
+            return strip
         raise ValueError(f"the overscan {strip} does not lie beside all rows of {light}")
     return Section(strip.x_first, strip.x_end, first, end)
 

@@ -10,12 +10,13 @@ import numpy as np
 from nightdesk.errors import FrameError
 from nightdesk.io.detector import Part, find_parts
 from nightdesk.io.frame import read_raw
-from nightdesk.io.header import find_number, largest_count, require_number
+from nightdesk.io.header import as_number, find_number, largest_count, require_number
 from nightdesk.io.raw import find_raw_repairs
 from nightdesk.io.repair import apply_repairs, describe_repairs
 from nightdesk.science.overscan import measure_overscan, overscan_noise_factor
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from astropy.io import fits
@@ -140,9 +141,14 @@ def _plain(
         image.pixels, level = _without_overscan(pixels, part, instrument)
         if image.saturation is not None:
             image.saturation = np.broadcast_to(image.saturation - level[:, None], trimmed.shape)
-        _note_overscan(image, str(part.overscan), float(level.mean()), part.overscan.shape[1], instrument)
+        assert instrument.overscan is not None
+        method, mean = instrument.overscan.method, float(level.mean())
+        image.noise_factor = overscan_noise_factor(part.overscan.shape[1], method)
+        _note_overscan(image, str(part.overscan), mean, instrument)
+        image.history.append(f"Overscan: {method} level of {part.overscan}, {mean:.3f} ADU on average, taken off.")
     if trimmed.shape != pixels.shape:
-        _note_trim(image, part)
+        _note_trim(image, parts)
+        image.history.append(f"Trim: {part.light} of the raw is left.")
     return image
 
 
@@ -153,31 +159,56 @@ def _without_overscan(pixels: NDArray[Any], part: Part, instrument: Instrument) 
     level = measure_overscan(
         pixels[part.overscan.slices], method=settings.method, order=settings.order, clip_sigma=settings.clip_sigma
     )
+    rows = part.light.shape[0]
+    if settings.method == "constant":
+        level = np.full(rows, level[0])  # its region may be of other rows
     return pixels[part.light.slices].astype(np.float64) - level[:, None], level
 
 
-def _note_overscan(image: RawImage, section: str, level: float, columns: int, instrument: Instrument) -> None:
+def _note_overscan(image: RawImage, sections: str, level: float, instrument: Instrument) -> None:
     assert instrument.overscan is not None
-    method = instrument.overscan.method
-    image.noise_factor = overscan_noise_factor(columns, method)
-    image.header["OVERSCAN"] = (section, "overscan that was taken off")
-    image.header["OVERMETH"] = (method, "how its level was measured")
+    image.header["OVERSCAN"] = (sections, "overscan that was taken off")
+    image.header["OVERMETH"] = (instrument.overscan.method, "how its level was measured")
     image.header["OVERMEAN"] = (round(level, 4), "its mean level (ADU)")
-    image.history.append(f"Overscan: {method} level of {section}, {level:.3f} ADU on average, taken off.")
 
 
-def _note_trim(image: RawImage, part: Part) -> None:
-    """Say what was trimmed, and move what counts pixels: the WCS, and the physical coordinates."""
+def _note_trim(image: RawImage, parts: Sequence[Part]) -> None:
+    """Say what was trimmed, and move what counts pixels: the WCS, and the physical coordinates.
+
+    Between amplifiers strips may have been cut out: the WCS is moved as the part that its reference pixel lies in.
+    """
     header = image.header
-    for axis, first in ((1, part.light.x_first), (2, part.light.y_first)):
+    for axis in (1, 2):
         if f"CRPIX{axis}" in header:
-            header[f"CRPIX{axis}"] -= first
+            header[f"CRPIX{axis}"] = _moved(parts, axis, _reference_pixel(image.path, header, axis))
+        first = -_moved(parts[:1], axis, 0.0)
         if first or f"LTV{axis}" in header:
-            header[f"LTV{axis}"] = (float(header.get(f"LTV{axis}", 0.0)) - first, "pixels trimmed off")
+            header[f"LTV{axis}"] = ((as_number(header.get(f"LTV{axis}")) or 0.0) - first, "pixels trimmed off")
     for keyword in _SECTIONS:
         header.remove(keyword, remove_all=True, ignore_missing=True)
-    header["TRIM"] = (str(part.light), "part of the raw that is left")
-    image.history.append(f"Trim: {part.light} of the raw is left.")
+    header["TRIM"] = (", ".join(str(part.light) for part in parts), "part of the raw that is left")
+
+
+def _reference_pixel(path: Path, header: fits.Header, axis: int) -> float:
+    number = as_number(header[f"CRPIX{axis}"])
+    if number is None:
+        raise FrameError(
+            f"{path.name}: CRPIX{axis} = {header[f'CRPIX{axis}']!r} is not a number (reference pixel of the WCS), and "
+            "it must be moved with what is trimmed off. Mend the header."
+        )
+    return number
+
+
+def _moved(parts: Sequence[Part], axis: int, pixel: float) -> float:
+    """Return where a pixel (from 1) of the raw comes to lie, by the nearest of the parts."""
+    spans = [
+        (part.light.x_first, part.light.x_end, part.place.x_first)
+        if axis == 1
+        else (part.light.y_first, part.light.y_end, part.place.y_first)
+        for part in parts
+    ]
+    first, _, place = min(spans, key=lambda span: max(span[0] + 0.5 - pixel, pixel - span[1] - 0.5, 0.0))
+    return pixel - first + place
 
 
 def _joined(
@@ -189,6 +220,7 @@ def _joined(
     limits = np.full(shape, np.inf)
     reference: float | None = None
     history: list[str] = []
+    levels: dict[str, float] = {}
     factor = 1.0
     for number, (part, amplifier) in enumerate(zip(parts, instrument.amplifiers, strict=True), start=1):
         gain, read_noise, saturation = _amplifier_figures(path, header, amplifier, number)
@@ -199,19 +231,22 @@ def _joined(
             counts, level = _without_overscan(pixels, part, instrument)
             assert instrument.overscan is not None
             factor = overscan_noise_factor(part.overscan.shape[1], instrument.overscan.method)
+            levels[str(part.overscan)] = float(level.mean())
             history.append(f"Overscan: level of {part.overscan}, {level.mean():.3f} ADU on average, taken off.")
         joined[part.place.slices] = counts * (gain / reference)
         noise[part.place.slices] = read_noise
         if saturation is not None:
             limits[part.place.slices] = (saturation - level[:, None]) * (gain / reference)
-    for keyword in _SECTIONS:
-        header.remove(keyword, remove_all=True, ignore_missing=True)
     lights = ", ".join(str(part.light) for part in parts)
     history.append(f"Amplifiers: {lights} joined, in ADU of the first, whose gain is {reference:g} e-/ADU.")
     saturated = limits if np.isfinite(limits).any() else None
-    return RawImage(
+    image = RawImage(
         path, joined, header, reference, noise, saturated, noise_factor=factor, joined=True, history=history
     )
+    _note_trim(image, parts)
+    if levels:
+        _note_overscan(image, ", ".join(levels), float(np.mean(list(levels.values()))), instrument)
+    return image
 
 
 def _amplifier_figures(
