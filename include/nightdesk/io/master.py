@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from astropy.io import fits
 
-from nightdesk.errors import SetupError
+from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.header import mend_cards
-from nightdesk.io.unpacking import UNPACKING_ERRORS, open_unpacked
+from nightdesk.io.unpacking import UNPACKING_ERRORS, check_tiles, open_unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +81,8 @@ def _read_header(path: Path) -> fits.Header:
                 mend_cards(header)
                 header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
                 return header
+    except FrameError as error:
+        raise SetupError(str(error)) from error
     except (OSError, EOFError, IndexError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
         raise _unreadable(path, error) from error
 
@@ -110,18 +112,38 @@ def _unreadable(path: Path, error: BaseException) -> SetupError:
     return SetupError(f"{path.name}: the master cannot be read ({' '.join(str(error).split())}). Replace {path}.")
 
 
+MOST_MASTERS = 4  # kept in memory for the steps of one process, which follow one another
+
+_masters: OrderedDict[tuple[str, int, int], Master] = OrderedDict()
+
+
 def read_master(path: Path) -> Master:
     """Read a master: its image, its VAR HDU if it has one, and what a dark says of itself.
+
+    Its planes cannot be written to: within a process it is read again only when size or mtime differ.
 
     Raises
     ------
     SetupError
         If it cannot be read or is not a two-dimensional image.
     """
+    status = path.stat()
+    key = (str(path), status.st_size, status.st_mtime_ns)
+    if key not in _masters:
+        _masters[key] = _read_master(path)
+        while len(_masters) > MOST_MASTERS:
+            _masters.popitem(last=False)
+    return _masters[key]
+
+
+def _read_master(path: Path) -> Master:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
+                for number, hdu in enumerate(hdus):
+                    if isinstance(hdu, fits.CompImageHDU):
+                        check_tiles(path, number)
                 image = next(
                     (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
                     None,
@@ -132,6 +154,8 @@ def read_master(path: Path) -> Master:
                 flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
                 header = image.header.copy()
                 data = _native(image.data)
+    except FrameError as error:
+        raise SetupError(str(error)) from error
     except (OSError, EOFError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
         raise _unreadable(path, error) from error
     mend_cards(header)
@@ -155,4 +179,13 @@ def read_master(path: Path) -> Master:
 
 
 def _native(plane: NDArray[Any]) -> NDArray[Any]:
-    return np.asarray(plane, dtype=plane.dtype.newbyteorder("="))
+    """Return a plane in this computer's byte order, read-only; turned round where it lies, if that can be."""
+    native = plane.dtype.newbyteorder("=")
+    if plane.dtype == native:
+        turned = plane
+    elif plane.flags.writeable and plane.flags.c_contiguous:
+        turned = plane.byteswap(inplace=True).view(native)
+    else:
+        turned = plane.astype(native)
+    turned.flags.writeable = False
+    return turned

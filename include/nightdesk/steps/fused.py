@@ -20,6 +20,7 @@ import numpy as np
 
 from nightdesk.errors import FrameError, FrameLost, StaleProduct
 from nightdesk.io.frame import RECIPE, Frame
+from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.rows import RawRows, open_rows
 from nightdesk.manifest import FileState, forget_loss, read_inputs, renew_raw
@@ -112,6 +113,8 @@ def check(settings: Settings, group: Group, names: Sequence[str]) -> None:
         If a master is missing or does not fit.
     """
     work = Fused.open(settings, group)
+    with ThreadPoolExecutor(settings.machine.workers) as pool:  # their sums are wanted one by one below
+        list(pool.map(work.hash_raw, names))
     run_batch(work, "isr", names, work.open_source)
 
 
@@ -211,6 +214,11 @@ class Fused(Work):
             return self.sources[name]
         except KeyError:
             raise StaleProduct(f"{name}: it was not opened. Clear the whole run.") from None
+
+    def hash_raw(self, name: str) -> None:
+        """Sum up a raw, if it can be: what is wrong with it is told when it is opened."""
+        with suppress(FrameError, OSError):
+            hash_file(self.raw_path(name))
 
     def open_sources(self, names: Sequence[str]) -> None:
         """Open the frames that `isr` found good; one that is bad by now is on record."""
