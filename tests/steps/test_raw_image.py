@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gzip
+import struct
+import tracemalloc
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +13,10 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nightdesk.errors import FrameError
+from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.frame import read_raw
 from nightdesk.io.inventory import take_inventory
+from nightdesk.io.master import read_master
 from nightdesk.io.section import parse_section
 from nightdesk.manifest import read_manifest
 from nightdesk.settings import Instrument, Settings
@@ -237,6 +241,43 @@ class TestUnpacking:
         path.write_bytes(content[:card] + b"ZTILE1  =           2000000000".ljust(80) + content[card + 80 :])
         with pytest.raises(FrameError, match="ZTILE1 = 2000000000 does not fit ZNAXIS1 = 64"):
             read_raw(path, Instrument())
+
+    def test_a_tile_whose_stream_says_another_size_is_refused(self, tmp_path: Path) -> None:
+        path = self.squeezed(tmp_path / "f.fits.fz", compression_type="HCOMPRESS_1", tile_shape=(64, 64))
+        content = bytearray(path.read_bytes())
+        begin = content.index(b"\xdd\x99") + 2
+        content[begin : begin + 8] = struct.pack(">ii", 128, 128)
+        path.write_bytes(content)
+        for read in (partial(read_raw, instrument=Instrument()), read_master):
+            with pytest.raises((FrameError, SetupError), match="tile 1 says that it is of 128 x 128 pixels"):
+                read(path)
+
+    def test_tiles_at_the_edge_are_as_long_as_they_are(self, tmp_path: Path) -> None:
+        image = np.arange(70 * 90, dtype=np.int16).reshape(70, 90)
+        path = tmp_path / "f.fits.fz"
+        hdu = fits.CompImageHDU(image, compression_type="HCOMPRESS_1", tile_shape=(32, 40))
+        fits.HDUList([fits.PrimaryHDU(), hdu]).writeto(path)
+        assert np.array_equal(read_raw(path, Instrument())[0], image)
+
+    def test_what_lies_behind_the_last_image_is_not_unpacked(self, tmp_path: Path) -> None:
+        path = tmp_path / "f.fits.gz"
+        with gzip.open(path, "wb", compresslevel=1) as stream:
+            fits.PrimaryHDU(np.ones((10, 10), np.int16)).writeto(stream)
+            for _ in range(300):
+                stream.write(bytes(1_000_000))
+        for read in (partial(read_raw, instrument=Instrument()), read_master):
+            tracemalloc.start()
+            read(path)
+            _, peak = tracemalloc.get_traced_memory()
+            tracemalloc.stop()
+            assert peak < 10_000_000
+
+    def test_a_master_that_announces_too_much_is_not_unpacked(self, tmp_path: Path) -> None:
+        path = tmp_path / "bias2x2.fits.gz"
+        header = fits.Header([("SIMPLE", True), ("BITPIX", -64), ("NAXIS", 2), ("NAXIS1", 10**6), ("NAXIS2", 10**6)])
+        path.write_bytes(gzip.compress(header.tostring().encode() + bytes(2880)))
+        with pytest.raises(SetupError, match="its headers announce 8,000,000,002,880 bytes unpacked"):
+            read_master(path)
 
     def test_an_image_larger_than_max_pixels_is_not_unpacked(self, tmp_path: Path) -> None:
         path = self.squeezed(tmp_path / "f.fits.fz")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.header import mend_cards
-from nightdesk.io.unpacking import UNPACKING_ERRORS, check_tiles, open_unpacked
+from nightdesk.io.unpacking import BYTES_OF_A_PIXEL, MOST_BYTES, UNPACKING_ERRORS, check_tiles, open_unpacked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -143,6 +144,8 @@ def _read_master(path: Path) -> Master:
             with open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
                 for number, hdu in enumerate(hdus):
                     if isinstance(hdu, fits.CompImageHDU):
+                        if math.prod(hdu.shape) * BYTES_OF_A_PIXEL > MOST_BYTES:
+                            raise SetupError(f"{path.name}: the master of {hdu.shape} pixels is too large to unpack.")
                         check_tiles(path, number)
                 image = next(
                     (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
