@@ -230,24 +230,53 @@ class RowsOfMasters:
     kept: Sequence[Any]
 
     @classmethod
-    def of(cls, parts: Sequence[Sequence[NDArray[Any]]]) -> RowsOfMasters:
-        """Return the rows of masters that come in parts, each with its planes, contiguous, from the bottom up.
+    def of(cls, planes: Sequence[NDArray[Any]]) -> RowsOfMasters:
+        """Return the rows of prepared masters.
 
         Parameters
         ----------
-        parts : sequence of (sequence of ndarray, shape (rows, nx))
+        planes : sequence of ndarray, shape (rows, nx)
             Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
 
         Returns
         -------
         RowsOfMasters
-            Of all parts together.
+            From the bottom up.
         """
-        tables = [
-            [plane.ctypes.data + np.arange(len(plane), dtype=np.uintp) * plane.strides[0] for plane in planes]
-            for planes in parts
-        ]
-        return cls(np.concatenate([np.stack(table, axis=1) for table in tables], dtype=np.uintp), parts)
+        rows = np.arange(len(planes[0]), dtype=np.uintp)
+        return cls(np.stack([plane.ctypes.data + rows * plane.strides[0] for plane in planes], axis=1), planes)
+
+    @classmethod
+    def joined(cls, parts: Sequence[RowsOfMasters]) -> RowsOfMasters:
+        """Return the rows of several, one after the other.
+
+        Parameters
+        ----------
+        parts : sequence of RowsOfMasters
+            From the bottom up.
+
+        Returns
+        -------
+        RowsOfMasters
+            All of them; none where there is no part.
+        """
+        none = np.empty((0, 6), np.uintp)
+        return cls(np.concatenate([none, *(part.addresses for part in parts)]), parts)
+
+    def part(self, first: int, last: int) -> RowsOfMasters:
+        """Return some of the rows.
+
+        Parameters
+        ----------
+        first, last : int
+            As in a slice.
+
+        Returns
+        -------
+        RowsOfMasters
+            Those rows.
+        """
+        return RowsOfMasters(self.addresses[first:last], self.kept)
 
 
 @dataclass(frozen=True)

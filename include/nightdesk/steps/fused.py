@@ -187,7 +187,9 @@ class Fused(Work):
     placed: bool = False
     headers: dict[str, fits.Header] = field(default_factory=dict)
     _calibration: Calibration | None = None
-    _prepared: OrderedDict[tuple[float, float, int], Prepared] = field(default_factory=OrderedDict)
+    _prepared: OrderedDict[tuple[float, float, int], tuple[Prepared, compiled.RowsOfMasters]] = field(
+        default_factory=OrderedDict
+    )
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def is_current(self, step: str, name: str) -> bool:
@@ -322,29 +324,42 @@ class Fused(Work):
         for number in range(first // CHUNK, -(-last // CHUNK)):
             start, stop = max(first, number * CHUNK), min(last, (number + 1) * CHUNK)
             part = slice(start - first, stop - first)
-            self._calibrate(
-                source, counts[part], start, number, (data[part], variance[part], shared[part], flags[part])
-            )
+            prepared = self._masters_of(source, number)[0].rows(start - number * CHUNK, stop - number * CHUNK)
+            out = (data[part], variance[part], shared[part], flags[part])
+            self._calibrate(source, counts[part], prepared, (slice(start, stop), slice(None)), out)
         return data, variance, shared, flags
 
+    def window(self, source: Source, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of a small part of a frame above the atmosphere."""
+        counts = np.ascontiguousarray(source.rows.rows(rows.start, rows.stop)[:, columns])
+        shape = (rows.stop - rows.start, columns.stop - columns.start)
+        data, variance, shared = (np.empty(shape) for _ in range(3))
+        flags = np.empty(shape, np.uint16)
+        prepared = self._prepare(source, (rows, columns), shape).rows(0, len(counts))
+        self._calibrate(source, counts, prepared, (rows, columns), (data, variance, shared, flags))
+        return data, flags
+
     def _calibrate(
-        self, source: Source, counts: NDArray[np.float64], start: int, number: int, out: tuple[NDArray[Any], ...]
+        self,
+        source: Source,
+        counts: NDArray[np.float64],
+        masters: tuple[NDArray[Any], ...],
+        place: tuple[slice, slice],
+        out: tuple[NDArray[Any], ...],
     ) -> None:
+        """Fill data, variance, shared variance and flags of the part of a frame at `place`."""
         arguments = source.arguments
-        first = start - number * CHUNK
-        masters = self._masters_of(source, number).rows(first, first + len(counts))
         noise, saturation = arguments["read_noise"], arguments["saturation"]
         simple = np.ndim(noise) == 0 and (saturation is None or np.ndim(saturation) == 0)
         if compiled.available() and simple and (source.rows.stored.kind != "f" or np.isfinite(counts).all()):
             compiled.calibrate(counts, masters, self._camera(source), out)
             return
-        rows = slice(start, start + len(counts))
         planes = apply_masters(
             counts,
-            Prepared(*masters),  # type: ignore[arg-type]
+            Prepared(*masters),
             gain=arguments["gain"],
-            read_noise=noise[rows] if np.ndim(noise) else noise,
-            saturation=saturation[rows] if np.ndim(saturation or 0.0) else saturation,
+            read_noise=noise[place] if np.ndim(noise) else noise,
+            saturation=saturation[place] if np.ndim(saturation or 0.0) else saturation,
         )
         depth = self.settings.depth
         square = source.factor**2
@@ -378,13 +393,13 @@ class Fused(Work):
         parts = []
         for number in range(first // CHUNK, -(-last // CHUNK)):
             begin = number * CHUNK
-            parts.append(self._masters_of(source, number).rows(max(first - begin, 0), min(last - begin, CHUNK)))
+            parts.append(self._masters_of(source, number)[1].part(max(first - begin, 0), min(last - begin, CHUNK)))
         camera = self._camera(source)
         camera.zero, camera.scale, camera.sky = source.rows.zero, frame.scale, frame.zero
         stored = source.rows.stored_rows(first, last)
-        return compiled.Laid(stored, compiled.RowsOfMasters.of(parts), first, frame.dx, frame.dy, camera)
+        return compiled.Laid(stored, compiled.RowsOfMasters.joined(parts), first, frame.dx, frame.dy, camera)
 
-    def _masters_of(self, source: Source, number: int) -> Prepared:
+    def _masters_of(self, source: Source, number: int) -> tuple[Prepared, compiled.RowsOfMasters]:
         """Return the masters of a chunk of rows; prepared once for all frames of one gain and dark scale."""
         arguments = source.arguments
         key = (arguments["gain"], arguments["dark_scale"], number)
@@ -394,17 +409,22 @@ class Fused(Work):
                 return self._prepared[key]
         ny, nx = source.rows.shape
         rows = slice(number * CHUNK, min((number + 1) * CHUNK, ny))
-        sliced: dict[str, Any] = {name: None if arguments[name] is None else arguments[name][rows] for name in _OF_ROWS}
-        scalars: dict[str, Any] = {
-            name: arguments[name] for name in ("gain", "dark_contains_bias", "dark_scale", "bias_in_dark", "flat_limit")
-        }
-        made = prepare_masters((rows.stop - rows.start, nx), **scalars, **sliced)
+        prepared = self._prepare(source, (rows, slice(None)), (rows.stop - rows.start, nx))
+        made = prepared, compiled.RowsOfMasters.of(prepared.rows(0, rows.stop - rows.start))
         most = max(8, int(self.settings.machine.memory * 1e6) // (42 * CHUNK * nx))
         with self._guard:
             self._prepared[key] = made
             while len(self._prepared) > most:
                 self._prepared.popitem(last=False)
         return made
+
+    def _prepare(self, source: Source, place: tuple[slice, slice], shape: tuple[int, int]) -> Prepared:
+        arguments = source.arguments
+        part: dict[str, Any] = {name: None if arguments[name] is None else arguments[name][place] for name in _OF_ROWS}
+        scalars: dict[str, Any] = {
+            name: arguments[name] for name in ("gain", "dark_contains_bias", "dark_scale", "bias_in_dark", "flat_limit")
+        }
+        return prepare_masters(shape, **scalars, **part)
 
     def notebook_stack(self, names: Sequence[str]) -> Frame:
         """Return the stack as the notebook made it."""
@@ -506,6 +526,16 @@ class _Live(Aligned):
         cubes = (empty[0], empty[1], empty[2], np.full((last - first, nx), NO_DATA, np.uint16))
         self._lay(first, last, cubes)
         return cubes
+
+    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of a small part of the grid."""
+        top, left = rows.start - self.dy, columns.start - self.dx
+        bottom, right = rows.stop - self.dy, columns.stop - self.dx
+        ny, nx = self.source.rows.shape
+        if self._motion.flipped or top < 0 or left < 0 or bottom > ny or right > nx:
+            data, _, _, flags = self.block(rows.start, rows.stop)
+            return data[:, columns], flags[:, columns]
+        return self._work.window(self.source, slice(top, bottom), slice(left, right))
 
     def fill(self, number: int, first: int, last: int, cubes: Any) -> None:
         """Lay rows into the cubes without a copy between."""
