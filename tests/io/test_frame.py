@@ -142,9 +142,7 @@ def test_a_zipped_raw_that_unpacks_to_too_much_is_told(night: SmallNight) -> Non
     large = fits.ImageHDU(np.zeros((2000, 3000), np.int16))
     fits.HDUList([fits.PrimaryHDU(), large]).writeto(path, overwrite=True)
     path.write_bytes(gzip.compress(path.read_bytes()))
-    with pytest.raises(
-        FrameError, match=r"its headers announce 12,00.,... bytes unpacked, more than max_pixels allows"
-    ):
+    with pytest.raises(FrameError, match=r"its headers announce 12,00.,... bytes unpacked, more than"):
         read_raw(path, Instrument(max_pixels=100_000))
 
 

@@ -272,6 +272,69 @@ def test_too_few_frames_make_no_master_and_say_so(camera: Calibrations) -> None:
     assert not needs_building(camera.settings(), take_inventory(camera.settings()), NIGHT)
 
 
+def test_a_master_goes_with_its_frames(camera: Calibrations) -> None:
+    camera.write("bias")
+    flats = camera.write("flat", 4)
+    camera.build()
+    path = camera.master("Rflatnorm2x2.fits")
+    assert path.is_file()
+    for flat in flats[1:]:
+        flat.unlink()
+    told = camera.build()["Rflatnorm2x2.fits"]
+    assert told["state"] == "not made"
+    assert told["reason"].endswith("minimum_flat is 3; the master made before is removed")
+    assert not path.exists()
+
+
+def test_a_master_of_which_all_frames_are_gone_goes_too(camera: Calibrations) -> None:
+    camera.write("bias")
+    flats = camera.write("flat", 4)
+    camera.build()
+    for flat in flats:
+        flat.unlink()
+    assert camera.build()["Rflatnorm2x2.fits"]["reason"].startswith("its frames are gone")
+    assert not camera.master("Rflatnorm2x2.fits").exists()
+    assert sorted(camera.build()) == ["bias2x2.fits"]
+
+
+def test_a_persons_master_stays_when_frames_are_gone(camera: Calibrations) -> None:
+    camera.write("bias", 4)
+    path = camera.master("bias2x2.fits")
+    path.parent.mkdir(parents=True)
+    fits.PrimaryHDU(np.full(SHAPE, 310.0, np.float32)).writeto(path)
+    assert camera.build()["bias2x2.fits"]["state"] == "left alone"
+    assert path.is_file()
+
+
+def test_a_dark_with_the_bias_in_it_is_not_compared_with_one_without(camera: Calibrations) -> None:
+    before = NIGHT - timedelta(days=2)
+    for kind in ("bias", "dark"):
+        camera.write(kind, night=before)
+    camera.build(before)
+    camera.write("dark")
+    told = camera.build(calibs={"window": {"bias": 1}})["dark2x2.fits"]
+    assert (told["state"], told["left_out"], told["compared_with"]) == ("made", {}, "")
+    assert fits.getheader(camera.master("dark2x2.fits"))["DARKBIAS"] is True
+
+
+def test_a_frame_with_pixels_that_are_no_numbers_is_left_out_alone(camera: Calibrations) -> None:
+    bad, *_ = camera.write("bias", 6)
+    fits.PrimaryHDU(np.full(SHAPE, np.nan, np.float32), fits.getheader(bad)).writeto(bad, overwrite=True)
+    told = camera.build()["bias2x2.fits"]
+    assert told["state"] == "made"
+    assert told["left_out"] == {bad.relative_to(camera.root).as_posix(): "4,096 of its pixels are no numbers"}
+
+
+def test_a_frame_of_another_gain_is_left_out_alone(camera: Calibrations) -> None:
+    camera.write("bias")
+    bad, *_ = camera.write("flat", 4)
+    fits.setval(bad, "EGAIN", value=9.0)
+    told = camera.build()["Rflatnorm2x2.fits"]
+    assert told["state"] == "made"
+    assert list(told["left_out"]) == [bad.relative_to(camera.root).as_posix()]
+    assert "its gain is 9 e-/ADU, that of most of the others" in next(iter(told["left_out"].values()))
+
+
 def test_flats_without_a_bias_make_no_master(camera: Calibrations) -> None:
     camera.write("flat")
     assert "there is no master bias for the flats" in camera.build()["Rflatnorm2x2.fits"]["reason"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +15,8 @@ from nightdesk.io.atomic import locked
 from nightdesk.io.calibration_set import CalibrationSet, sort_calibrations
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.inventory import hash_file, take_inventory
-from nightdesk.io.master import Master, read_master
-from nightdesk.io.master_ledger import begin_ledger, ledger_path, write_ledger
+from nightdesk.io.master import Master, read_master, read_master_facts
+from nightdesk.io.master_ledger import begin_ledger, ledger_path, read_ledger, write_ledger
 from nightdesk.io.repair import possible_repairs
 from nightdesk.science.flat import normalise_flat
 from nightdesk.science.isr import offset_variance
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 
 MADE, NOT_MADE, FOREIGN = "made", "not made", "left alone"
 MOST_SATURATED = 0.01
+REMOVED = "; the master made before is removed"
 
 
 def run(
@@ -80,9 +82,22 @@ def run(
         return []
     with locked(ledger_path(settings, night).with_name(".lock"), patience=600.0):
         begin_ledger(settings, inventory, night)
+        known = (read_ledger(settings, night) or {"masters": []})["masters"]
         told = [_Builder(settings, one, progress).build() for one in sets]
+        told += _remove_orphans(settings, known, {one["path"] for one in told})
         write_ledger(settings, inventory, night, told)
     return told
+
+
+def _remove_orphans(settings: Settings, known: list[dict[str, Any]], now: set[str]) -> list[dict[str, Any]]:
+    """Remove masters that were made of frames of which the night has none any more, and tell of each."""
+    gone = []
+    for one in known:
+        path = settings.root / one["path"]
+        if one["path"] not in now and one["state"] == MADE and path.is_file() and read_recipe(path) is not None:
+            path.unlink()
+            gone.append({**one, "state": NOT_MADE, "reason": "its frames are gone" + REMOVED, "frames": []})
+    return gone
 
 
 @dataclass
@@ -110,7 +125,14 @@ class _Builder:
         return self.settings.instruments[self.chosen.wanted.instrument or next(iter(self.settings.instruments))]
 
     def build(self) -> dict[str, Any]:
-        """Make the master unless it is current, and tell what became of it."""
+        """Make the master unless it is current, and tell what became of it; without good frames none is left."""
+        told = self._build()
+        if told["state"] == NOT_MADE and self.chosen.path.is_file():
+            self.chosen.path.unlink()
+            told["reason"] += REMOVED
+        return told
+
+    def _build(self) -> dict[str, Any]:
         path = self.chosen.path
         if path.is_file() and read_recipe(path) is None:
             return self._told(FOREIGN, "a person put it there", [])
@@ -147,8 +169,6 @@ class _Builder:
 
     def _known(self) -> dict[str, Any]:
         """Return what was told of a master when it was made."""
-        from nightdesk.io.master_ledger import read_ledger
-
         ledger = read_ledger(self.settings, self.chosen.wanted.night) or {"masters": []}
         relative = self.chosen.path.relative_to(self.settings.root).as_posix()
         for one in ledger["masters"]:
@@ -203,13 +223,27 @@ class _Builder:
             else:
                 frames.append(frame)
         self.progress(self.chosen.path.name, len(self.chosen.frames), len(self.chosen.frames))
-        return self._compared(frames, bias)
+        return self._compared(self._of_one_gain(frames), bias)
+
+    def _of_one_gain(self, frames: list[_Frame]) -> list[_Frame]:
+        """Leave out frames of another gain than the most: their ADU mean something else."""
+        if self.chosen.kind == "bias" or not frames:
+            return frames
+        most, _ = Counter(frame.image.gain for frame in frames).most_common(1)[0]
+        for frame in frames:
+            if frame.image.gain != most:
+                self.chosen.left_out[frame.path] = (
+                    f"its gain is {frame.image.gain:g} e-/ADU, that of most of the others {most:g}"
+                )
+        return [frame for frame in frames if frame.image.gain == most]
 
     def _prepare(self, frame: _Frame, bias: Master | None, dark: Master | None) -> None:
         """Check a frame by itself; of a flat take off bias and dark, and measure its level."""
         image, kind = frame.image, self.chosen.kind
         if image.pixels.shape != self.chosen.wanted.shape:
             raise FrameError(f"its shape is {image.pixels.shape}, that of the others {self.chosen.wanted.shape}")
+        if not np.isfinite(image.pixels).all():
+            raise FrameError(f"{np.count_nonzero(~np.isfinite(image.pixels)):,} of its pixels are no numbers")
         if kind != "bias" and image.gain is None:
             raise FrameError("its header has no gain (e-/ADU), without which its noise is unknown")
         if kind == "dark" and not frame.exposure > 0:
@@ -250,7 +284,7 @@ class _Builder:
 
     def _compared(self, frames: list[_Frame], bias: Master | None) -> list[_Frame]:
         """Leave out frames that are far from the last good master; without one, from the middle of their own."""
-        last = self._last_good()
+        last = self._last_good(contains_bias=bias is None)
         if last is not None:
             self.compared_with = last.path.relative_to(self.settings.root).as_posix()
         good = []
@@ -261,9 +295,14 @@ class _Builder:
                 good.append(frame)
         return good
 
-    def _last_good(self) -> Candidate | None:
-        found = list_candidates(self.settings, self.chosen.wanted, self.chosen.kind)
-        return next((one for one in found if one.fits and (one.days is None or one.days < 0)), None)
+    def _last_good(self, *, contains_bias: bool) -> Candidate | None:
+        """Return the nearest master of an earlier night; of darks one of the same sort, with the bias or without."""
+        for one in list_candidates(self.settings, self.chosen.wanted, self.chosen.kind):
+            if not one.fits or (one.days is not None and one.days >= 0):
+                continue
+            if self.chosen.kind != "dark" or read_master_facts(one.path).contains_bias == contains_bias:
+                return one
+        return None
 
     def _fault(self, frame: _Frame, frames: list[_Frame], last: Master | None, bias: Master | None) -> str:
         """Return why a frame is off; '' when it is not."""
