@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nightdesk.science.clipping import share_variance
+from nightdesk.science.clipping import deviation_noise, share_variance
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.selection import combine_flags, select_values
 from nightdesk.science.stack_variance import mean_variance, median_variance
@@ -40,7 +40,7 @@ def plain_outliers(
         order = np.argsort(np.where(used, variances, np.inf), axis=0, kind="stable")
         middle = np.take_along_axis(order, np.maximum(count - 1, 0)[None] // 2, axis=0)
         typical = np.take_along_axis(variances, middle, axis=0)[0]
-        predicted = share_variance(typical, sigmas[middle[0]] ** 2, sigmas)
+        predicted = share_variance(typical, sigmas[middle[0]] ** 2, deviation_noise(sigmas))
     allowed = clip_sigma * np.sqrt(predicted)
     if level is not None:
         allowed = allowed + tolerance * np.maximum(lower - level, 0.0)

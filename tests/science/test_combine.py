@@ -307,3 +307,21 @@ def test_what_cannot_be_combined_is_refused_in_words(planes: Any, options: dict[
     cubes = ([IMAGE], [IMAGE], [IMAGE], [FLAGS]) if planes is None else planes
     with pytest.raises(ValueError, match=words):
         combine_frames(*cubes, **{"offset_groups": [0], "sigmas": [1.0]} | options)
+
+
+@pytest.mark.parametrize("sigmas", [(10.0, 30.0), (10.0, 40.0, 40.0), (5.0, 30.0, 30.0, 30.0), (10.0,) * 5])
+def test_the_noise_of_other_frames_rejects_no_value_of_a_quiet_one(sigmas: tuple[float, ...]) -> None:
+    each = np.array(sigmas)[:, None, None]
+    values = np.random.default_rng(2).normal(0.0, 1.0, (len(sigmas), 400, 400)) * each
+    stack = combine_frames(
+        values,
+        np.broadcast_to(each**2, values.shape),
+        np.zeros(values.shape),
+        np.zeros(values.shape, np.uint16),
+        offset_groups=range(len(sigmas)),
+        sigmas=sigmas,
+        level=0.0,
+    )
+    # a value of a frame as quiet as the rest is beyond 4 sigma by 6e-5; of the quiet one it was 1 % to 5 %
+    assert stack.rejected_by_frame.max() < 2e-3 * 160_000
+    assert np.mean(stack.data**2 / stack.variance) == pytest.approx(1.0, abs=0.015)

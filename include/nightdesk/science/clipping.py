@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from nightdesk.science.median import middle_values
+from nightdesk.science.median import middle_values, unequal_median_variance
 from nightdesk.science.stack_variance import share_variance
 
 Cube = NDArray[np.float64]
@@ -48,7 +48,8 @@ def reject_outliers(
     -----
     The scatter of a few values says little about their noise: a clip at three standard deviations of
     the values themselves can never trigger for ten values or fewer. The prediction does not depend on
-    the outlier: it is made from the lower middle variance of the pixel and the noise of the frames' skies.
+    the outlier: it is made from the lower middle variance of the pixel and the noise of the frames' skies, and
+    that of the median where it is more (:func:`deviation_noise`).
 
     Where every value is too far from the median, half of them are contaminated, and the median lies in
     the gap. Whatever falls on a detector adds light, so the values around the lower of the two middle
@@ -79,4 +80,33 @@ def _predict_variances(variances: Cube, used: NDArray[np.bool_], sigmas: NDArray
     order = np.argsort(np.where(used, variances, np.inf), axis=0, kind="stable")
     middle = np.take_along_axis(order, np.maximum(count - 1, 0)[None] // 2, axis=0)
     typical = np.take_along_axis(variances, middle, axis=0)[0]
-    return share_variance(typical, sigmas[middle[0]] ** 2, sigmas)
+    return share_variance(typical, sigmas[middle[0]] ** 2, deviation_noise(sigmas))
+
+
+def deviation_noise(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Return the noise of each frame's deviation from the median, where that is more than the frame's own.
+
+    Parameters
+    ----------
+    sigmas : ndarray, shape (n,)
+        Noise of the sky in each frame, in electrons, 0 or more.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+        In electrons, nowhere less than `sigmas`, and the same where all are equal.
+
+    Notes
+    -----
+    The median of a quiet frame and a noisy one is noisier than the quiet one. With the variance M of the median
+    and the weight of about 1/n that a value has in it, :math:`\sigma_i^2 (1 - 2 / n) + M`.
+
+    Examples
+    --------
+    >>> deviation_noise(np.array([10.0, 30.0])).round(1)
+    array([15.8, 30. ])
+    """
+    if not (sigmas > 0).all():
+        return sigmas
+    of_median = unequal_median_variance(sigmas[None]).item()
+    return np.maximum(sigmas, np.sqrt(sigmas**2 * (1.0 - 2.0 / len(sigmas)) + of_median))

@@ -4,12 +4,18 @@ from functools import lru_cache
 from typing import Final
 
 import numpy as np
+from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 
-from nightdesk.science.median import median_variance_factor, median_variance_factors, unequal_noise_exponent
+from nightdesk.science.median import median_variance_factor, median_variance_factors, unequal_median_variance
 
 NODES: Final = 4096
-"""Steps of the table by which unequal noise is looked up; between them it is off by 1e-8 at the most."""
+"""Steps of the table by which unequal noise is looked up."""
+
+DEGREE: Final = 16
+"""Of the polynomial that fills it from so many integrals and one: off by 1e-4 where one frame is 3 times as noisy."""
+
+TINY: Final = 1e-9
 
 Image = NDArray[np.float64]
 Cube = NDArray[np.float64]
@@ -79,18 +85,19 @@ def median_variance(
 
     Notes
     -----
-    With `n` values in `m` equal groups of equal offset, `m` being :math:`n^2 / \sum n_g^2`, and the
-    power mean of :func:`~nightdesk.science.median.unequal_noise_exponent`:
+    With `n` values in `m` equal groups of equal offset, `m` being :math:`n^2 / \sum n_g^2`, and :math:`V_1` the
+    variance by :func:`~nightdesk.science.median.unequal_median_variance`, which is
+    :math:`c_n \overline{v_i} / n` where all values are equally noisy:
 
     .. math::
 
-        V = \frac{c_n}{n} \left(\overline{v_i^{p/2}}\right)^{2/p}
+        V = V_1
             + \frac{\overline{K}}{m} \left(1 + (c_n - 1) \frac{m - 1}{n - 1}\right)
     """
     count = np.count_nonzero(used, axis=0)
     some = np.maximum(count, 1)
     excess = median_variance_factors(len(used))[count]
-    single = excess / some * _median_noise(independent, used, count, sigmas)
+    single = excess / some * _median_noise(independent, used, sigmas)
 
     groups = some**2 / np.maximum(_sum_of_squared_group_sizes(used, offset_groups), 1)
     spread = 1.0 + (excess - 1.0) * (groups - 1.0) / np.maximum(some - 1, 1)
@@ -205,27 +212,25 @@ def full_mean_variance(
     return variance / (total if total > 0 else 1.0) ** 2
 
 
-def _median_noise(independent: Cube, used: Mask, count: NDArray[np.intp], sigmas: NDArray[np.float64]) -> Image:
+def _median_noise(independent: Cube, used: Mask, sigmas: NDArray[np.float64]) -> Image:
     """Return the one variance that unequal values would have to share for the same median's noise."""
     mean = _mean(independent, used)
     if np.ptp(sigmas) == 0:
         return mean
-    squares = (sigmas**2).reshape(-1, *[1] * mean.ndim)
-    each = share_variance(mean, _mean(np.broadcast_to(squares, used.shape), used), sigmas)
-    exponents = np.array([unequal_noise_exponent(max(n, 1)) for n in range(len(used) + 1)])
-    power = exponents[count] / 2
-    noisy = used & (each > 0)
-    powers = np.where(noisy, np.where(noisy, each, 1.0) ** power, 0.0)
-    mean_power = np.sum(powers, axis=0) / np.maximum(count, 1)
-    some = np.where(mean > 0, np.where(mean_power > 0, mean_power, 1.0) ** (1 / power), 0.0)
-    return np.where(count == len(used), _noise_of_all(mean, sigmas), some)
+    noise = np.zeros(mean.shape)
+    patterns, which = np.unique(used.reshape(len(used), -1), axis=1, return_inverse=True)
+    for number, pattern in enumerate(patterns.T):
+        if pattern.any():
+            places = (which == number).reshape(mean.shape)
+            noise[places] = _noise_of_all(mean[places], sigmas[pattern])
+    return noise
 
 
 def _noise_of_all(mean: Image, sigmas: NDArray[np.float64]) -> Image:
     r"""Return the same where all frames are used, by a table.
 
-    With :math:`t = V_{sky} / (V_{sky} + s)` the power mean of the frames' variances is the mean variance times
-    a function of t alone: of :math:`1 + (\sigma_i^2 / V_{sky} - 1) t`.
+    With :math:`t = V_{sky} / (V_{sky} + s)` it is the mean variance times a function of t alone: that of frames
+    with the variances :math:`1 + (\sigma_i^2 / V_{sky} - 1) t`.
     """
     sky, table = _noise_table(sigmas.tobytes())
     place = sky / (sky + np.maximum(mean - sky, 0.0)) * NODES
@@ -234,15 +239,19 @@ def _noise_of_all(mean: Image, sigmas: NDArray[np.float64]) -> Image:
     return np.asarray(mean * (low + (place - node) * (table[node + 1] - low)))
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=256)
 def _noise_table(sigmas: bytes) -> tuple[float, NDArray[np.float64]]:
+    """Integrate at a few places between starlight alone and sky alone; a polynomial fills the table."""
     squares = np.frombuffer(sigmas) ** 2
-    sky = float(np.mean(squares))
-    power = unequal_noise_exponent(len(squares)) / 2
-    each = 1.0 + (squares[:, None] / sky - 1.0) * (np.arange(NODES + 1) / NODES)
-    noisy = each > 0
-    mean_power = np.mean(np.where(noisy, np.where(noisy, each, 1.0) ** power, 0.0), axis=0)
-    table = np.where(mean_power > 0, mean_power, 1.0) ** (1 / power)
+    n, sky = len(squares), float(np.mean(squares))
+    if np.ptp(squares) == 0:
+        return max(sky, TINY), np.ones(NODES + 1)
+
+    def _share(t: NDArray[np.float64]) -> NDArray[np.float64]:
+        each = np.sqrt(np.maximum(1.0 + (squares / sky - 1.0) * t[:, None], TINY))
+        return unequal_median_variance(each) * n / median_variance_factor(n)
+
+    table = Chebyshev.interpolate(_share, DEGREE, [0.0, 1.0])(np.arange(NODES + 1) / NODES)
     table.flags.writeable = False
     return sky, table
 
