@@ -177,7 +177,8 @@ def renew_sidecar(layout: Layout, state: FileState) -> None:
 def record_loss(layout: Layout, name: str, step: str, error: NightdeskError, state: FileState | None) -> None:
     """Write down why a frame was lost, for the manifest."""
     raw = state.to_json() if state else None
-    write_json(layout.failure(name), {"frame": name, "step": step, "reason": one_line(error), "raw": raw})
+    figures = getattr(error, "figures", {})
+    write_json(layout.failure(name), {"frame": name, "step": step, "reason": one_line(error), "raw": raw} | figures)
 
 
 def forget_loss(layout: Layout, name: str) -> None:

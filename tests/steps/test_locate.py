@@ -21,7 +21,15 @@ from nightdesk.science.transform import Transform
 from nightdesk.steps import align, ask, find_sidecar, locate, reduce
 from tests.star_night import FLIP, SHAPE, StarNight
 
-TURNED = Transform(math.radians(0.8))
+TURNED = Transform(math.radians(0.5))
+
+
+def about_centre(degrees: float, dx: float = 0.0, dy: float = 0.0) -> Transform:
+    """A rotation about the frame's centre, and a move."""
+    centre = np.array([(SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2])
+    turned = Transform(math.radians(degrees))
+    x, y = centre - turned.matrix @ centre + (dx, dy)
+    return Transform(turned.rotation, 1.0, float(x), float(y))
 
 
 def reduced(night: StarNight) -> str:
@@ -240,6 +248,38 @@ class TestAPersonsSidecar:
             reduced(night)
         assert fates(night)[night.names[1]]["fate"] == "used"
 
+    def test_the_figures_of_a_lost_frame_are_in_the_manifest(self, make: Callable[..., StarNight]) -> None:
+        night = make()
+        night.write_sidecar()
+        x, y = night.position(night.names[2])
+        night.write_rows([*night.sidecar.read_text().splitlines()[:3], f"{night.names[2]},{x + 9},{y + 1},1"])
+        with pytest.raises(GroupError, match="partial"):
+            reduced(night)
+        lost = fates(night)[night.names[2]]
+        assert lost["fate"] == "lost"
+        assert lost["residual"] == pytest.approx(8.0, abs=0.8)
+        assert lost["matches"] >= 10
+
+    @pytest.mark.parametrize("change", [{"empty": (2,)}, {}], ids=["empty", "another field"])
+    def test_a_frame_without_the_reference_frames_stars_is_lost(
+        self, make: Callable[..., StarNight], change: dict[str, Any]
+    ) -> None:
+        night = make(number=60, **change)
+        night.write_sidecar()
+        if not change:
+            night.write_raw(night.names[2], replace(night, seed=55).pixels(night.names[2]))
+        with pytest.raises(GroupError, match=rf"{night.names[2]} was lost: .*do not match the \d+ of {night.names[0]}"):
+            reduced(night)
+
+    def test_where_stars_are_few_nothing_is_verified_and_that_is_said(self, make: Callable[..., StarNight]) -> None:
+        night = make(number=3)
+        night.write_sidecar()
+        reduced(night)
+        assert "not verified" in fates(night)[night.names[2]]["note"]
+        assert "note" not in fates(night)[night.names[0]]
+        known = [fits.getheader(night.product("shifted", name))["ARESKNWN"] for name in night.names]
+        assert known == [True, False, False]
+
     def test_a_flip_that_nobody_told_is_found_out(self, make: Callable[..., StarNight]) -> None:
         night = make(places=(Transform(), FLIP))
         night.write_sidecar()
@@ -353,6 +393,16 @@ class TestResampling:
         assert [header["ALIGNWAY"] for header in headers] == ways
         assert all(header["VARCONV"] == "pixel" for header in headers)
         assert all((header["CORRFACT"] > 1) == (way != "integer") for header, way in zip(headers, ways, strict=True))
+
+    def test_whole_pixels_do_not_hide_a_rotation(self, make: Callable[..., StarNight]) -> None:
+        """About the centre nothing moves; the corners do, by 2 pixels."""
+        night = make(places=(Transform(), Transform(dx=5.0), about_centre(1.0)), number=40)
+        sentence = r'still [12]\.\d+ px .* turned by -?(0\.9|1\.0)\d degrees, .*set \[align\] resample = "auto"'
+        with pytest.raises(GroupError, match=sentence):
+            reduced(night)
+        assert fates(night)[night.names[2]]["residual"] > 1.5
+        assert "3 frames are in the stack" in reduced(replace(night, tables={"align": {"resample": "auto"}}))
+        assert fates(night)[night.names[2]]["residual"] < 0.3
 
     def test_a_turned_frame_lies_right_to_its_corners(self, make: Callable[..., StarNight]) -> None:
         from nightdesk.science.match import match_stars

@@ -162,24 +162,24 @@ def describe_shift(work: Work, grid: Grid, name: str, before: fits.Header, resid
         motion.correlation((grid.frame_shape[0], grid.frame_shape[1])),
         "x sum of VAR: variance of a large area",
     )
+    header["ARESKNWN"] = (residual.pixels is not None, "whether its stars have confirmed its place")
     if residual.pixels is not None:
-        header["ARESID"] = (residual.pixels, "px left to the reference frame's stars")
+        header["ARESID"] = (residual.pixels, "px at most left to the reference's stars")
         header["ARESN"] = (residual.matches, "stars that told it; 0: the reference frame")
     header.add_history(f"Align: {motion.words}.")
     return header
 
 
 def _set_wcs(work: Work, grid: Grid, header: fits.Header) -> None:
-    """Give a frame the WCS of the grid, which is the first good frame's; none, if that one cannot tell."""
+    """Give a frame the WCS of the grid, which is the first good frame's; none, if that one has none or was turned."""
     name = grid.wcs_name
     if name is None:
         return
-    source = work.header(EXTINCTION, name)
     motion = grid.motions[name]
-    if "CRPIX1" in source and motion.only_moves:
+    if motion.only_moves:
         shift = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)
-        place_wcs(header, source, shift=shift, origin=grid.origin)
-    elif not motion.only_moves:
+        place_wcs(header, work.header(EXTINCTION, name), shift=shift, origin=grid.origin)
+    else:
         remove_wcs(header)
 
 

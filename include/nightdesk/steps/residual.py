@@ -6,21 +6,29 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from nightdesk.errors import FrameError
+from nightdesk.science.flag import NO_DATA
 
 if TYPE_CHECKING:
     from nightdesk.science.planes import Planes
+    from nightdesk.science.star import Stars
+    from nightdesk.science.transform import Transform
     from nightdesk.steps.grid import Grid
     from nightdesk.steps.recipe import Work
 
 FIXED_PIXELS = 1.5
+PLENTY = 20
+"""Stars of the reference frame of which a good frame shows enough to be matched."""
 
 
 @dataclass(frozen=True)
 class Residual:
     """How far the stars of an aligned frame are from those of the reference frame.
 
-    `pixels` is the move that is left at the centre of the grid, told by `matches` stars; None when too few match.
+    `pixels` is the largest move that is left at any of the frame's stars, told by `matches` stars; None when too few
+    match, so that nothing is known.
     """
 
     pixels: float | None
@@ -49,7 +57,8 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
     Raises
     ------
     FrameError
-        If the residual is over the limit of the settings, with both figures.
+        If the residual is over the limit of the settings, with both figures; or if the reference frame shows plenty of
+        stars here and this one does not show them.
     """
     from nightdesk.science.match import match_stars
     from nightdesk.science.star import find_stars
@@ -61,25 +70,75 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
     there = grid.moved_stars(grid.wcs_name, work.stars(grid.wcs_name))
     stars = find_stars(aligned.data, aligned.flags)
     match = match_stars(stars, there, aligned.shape)
-    if not match.accepted:
-        return Residual(None, match.matches)
     ny, nx = aligned.shape
+    if not match.accepted:
+        expected = _count_on(aligned, there)
+        if expected >= PLENTY:
+            raise FrameError(
+                f"{name}: after the shift its stars do not match the {expected} of {grid.wcs_name} that should be in "
+                f"it: {match.refusal}. Correct its position in the sidecar, or set use to 0 in it."
+            )
+        return Residual(None, match.matches)
     dx, dy = match.transform.shift_at((nx - 1) / 2.0, (ny - 1) / 2.0)
-    left = math.hypot(dx, dy)
     if _is_fixed(grid, name, dx, dy):
         return Residual(None, 0)
+    left = Residual(largest_move(match.transform, stars), match.matches)
     if match.transform.is_flip:
-        raise FrameError(
+        raise MisalignedError(
             f"{name}: it is turned by 180 degrees against {grid.wcs_name}, as {match.matches} of its stars show. "
-            "Remove the sidecar, and the frame is turned back; or set use to 0 in it."
+            "Remove the sidecar, and the frame is turned back; or set use to 0 in it.",
+            left,
         )
-    if left > grid.residual_limit:
-        raise FrameError(
-            f"{name}: after the shift its stars are still {left:.2f} px from those of {grid.wcs_name} ({match.matches} "
-            f"stars; the limit is {grid.residual_limit:g} px, [align] residual_limit). Correct its position in the "
-            "sidecar, or set use to 0 in it."
+    if left.pixels is not None and left.pixels > grid.residual_limit:
+        turned = math.hypot(dx, dy) <= grid.residual_limit
+        advice = "Correct its position in the sidecar, or set use to 0 in it."
+        if turned:
+            advice = (
+                f"It is turned by {match.transform.degrees:.2f} degrees, which whole pixels cannot mend: set [align] "
+                'resample = "auto"; or set use to 0 in the sidecar.'
+            )
+        raise MisalignedError(
+            f"{name}: after the shift its stars are still {left.pixels:.2f} px from those of {grid.wcs_name} "
+            f"({left.matches} stars; the limit is {grid.residual_limit:g} px, [align] residual_limit). {advice}",
+            left,
         )
-    return Residual(left, match.matches)
+    return left
+
+
+class MisalignedError(FrameError):
+    """A frame whose stars are not where they belong; it knows how far."""
+
+    def __init__(self, sentence: str, residual: Residual) -> None:
+        super().__init__(sentence)
+        self.figures = {"residual": residual.pixels, "matches": residual.matches}
+
+
+def largest_move(transform: Transform, stars: Stars) -> float:
+    """Return by how much a transform moves that one of some stars which it moves most.
+
+    A rotation about the centre leaves the centre where it is: only stars at the edge tell it.
+
+    Parameters
+    ----------
+    transform : Transform
+        What is left between two frames.
+    stars : Stars
+        The stars of one of them; at least one.
+
+    Returns
+    -------
+    float
+        In pixels.
+    """
+    return float(np.linalg.norm(transform.apply(stars.positions) - stars.positions, axis=1).max())
+
+
+def _count_on(aligned: Planes, stars: Stars) -> int:
+    """Count the stars that lie where an aligned frame has data."""
+    ny, nx = aligned.shape
+    x, y = np.rint(stars.positions).astype(int).T
+    inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
+    return int(np.count_nonzero((aligned.flags[y[inside], x[inside]] & NO_DATA) == 0))
 
 
 def _is_fixed(grid: Grid, name: str, dx: float, dy: float) -> bool:

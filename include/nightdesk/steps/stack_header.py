@@ -29,6 +29,7 @@ _OF_ONE_FRAME = (
     "ALIGNWAY",
     "ARESID",
     "ARESN",
+    "ARESKNWN",
     "JD",
     "MJD-OBS",
     "UTSTART",
@@ -91,7 +92,7 @@ def _ways(headers: Sequence[fits.Header]) -> str:
 def _add_residuals(header: fits.Header, headers: Sequence[fits.Header]) -> None:
     for number, one in enumerate(headers, start=1):
         if "ARESID" in one:
-            header[f"ARES{number:04d}"] = (one["ARESID"], "px left to the reference frame's stars")
+            header[f"ARES{number:04d}"] = (one["ARESID"], "px at most left to the reference's stars")
             header[f"ARSN{number:04d}"] = (one["ARESN"], "stars that told it; 0: the reference frame")
 
 

@@ -252,12 +252,18 @@ def _alignment(work: Work) -> dict[str, dict[str, Any]]:
     location = work.location
     for name, note in (location.notes if location is not None and work.refines else {}).items():
         told.setdefault(name, {})["note"] = note
+    for name in work.inputs.frames:
+        loss = work.loss(name) or {}
+        told.setdefault(name, {}).update({key: loss[key] for key in ("residual", "matches") if key in loss})
     if read_recipe(work.layout.stack) is None:
         return told
     header = fits.getheader(work.layout.stack)
     for number, name in enumerate(read_names(header), start=1):
         figures = {key: header.get(f"{card}{number:04d}") for key, card in (("residual", "ARES"), ("matches", "ARSN"))}
         told.setdefault(name, {}).update({key: value for key, value in figures.items() if value is not None})
+        if figures["residual"] is None and work.needs_positions and not work.notebook:
+            notes = [told[name].get("note"), "its place was not verified: too few of its stars match the reference's"]
+            told[name]["note"] = "; ".join(note for note in notes if note)
     return told
 
 
