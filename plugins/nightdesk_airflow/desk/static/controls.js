@@ -1,9 +1,10 @@
 // The viewer's controls and its readout: what is on the page around the canvas.
 import { isTyping } from "./desk.js";
-import { Viewer, decode, encode } from "./viewer.js";
+import { Viewer, decode, encode, pause } from "./viewer.js";
 
 const KEPT = "nightdesk-display";
 const byId = (id) => document.getElementById(id);
+const rounded = (value) => Number(value.toPrecision(3)).toLocaleString("en", { maximumSignificantDigits: 3 });
 const short = (value) => Number(value.toPrecision(5)).toString();
 
 /** Make the viewer of a page and join it to the controls; resolves when the first image is known. */
@@ -24,29 +25,43 @@ export async function mount({ group, images, first }) {
 
 function joinImages(viewer, images) {
   const select = byId("image");
-  let timer = null, number = 0;
+  let blinking = null, number = 0;
+  /** The images that blinking goes through, by their numbers. */
+  const among = () => {
+    const wanted = byId("among")?.value ?? "all";
+    const frame = images[number].name || images.find(({ name }) => name)?.name;
+    const fits = { all: () => true, pair: ({ name }) => name === frame }[wanted] ?? (({ step }) => step === wanted);
+    return images.flatMap((one, place) => (fits(one) ? [place] : []));
+  };
+  const beside = (by) => {
+    const numbers = among(), place = numbers.indexOf(number);
+    return place < 0 ? numbers[0] : numbers[(place + by + numbers.length) % numbers.length];
+  };
   const blinker = {
     get number() { return number; },
     async show(next) {
-      number = (next + images.length) % images.length;
+      number = next;
       select.value = String(number);
       await viewer.show(images[number]);
-      // The next one is fetched ahead, so that blinking does not wait for it.
-      if (images.length > 1) viewer.describe(images[(number + 1) % images.length]).catch(() => {});
+      // The next one is fetched ahead, its pixels too, so that blinking does not wait for it.
+      if (beside(1) !== number) viewer.prefetch(images[beside(1)]).catch(() => {});
     },
-    step(by) { return blinker.show(number + by); },
-    stop() { clearInterval(timer); timer = null; byId("blink")?.setAttribute("aria-pressed", "false"); },
-    toggle() {
-      if (timer) { blinker.stop(); return; }
+    step(by) { return blinker.show(beside(by)); },
+    stop() { blinking = null; byId("blink")?.setAttribute("aria-pressed", "false"); },
+    async toggle() {
+      if (blinking) { blinker.stop(); return; }
+      const mine = blinking = {};
       byId("blink").setAttribute("aria-pressed", "true");
-      timer = setInterval(() => blinker.step(1), Number(byId("pace").value));
+      while (blinking === mine) {
+        await pause(Number(byId("pace").value));
+        if (blinking === mine) await blinker.step(1).catch(blinker.stop);
+      }
     },
   };
   select.addEventListener("change", () => { blinker.stop(); blinker.show(Number(select.value)); });
   byId("back")?.addEventListener("click", () => { blinker.stop(); blinker.step(-1); });
   byId("forth")?.addEventListener("click", () => { blinker.stop(); blinker.step(1); });
   byId("blink")?.addEventListener("click", blinker.toggle);
-  byId("pace")?.addEventListener("change", () => { if (timer) { blinker.stop(); blinker.toggle(); } });
   return blinker;
 }
 
@@ -98,7 +113,8 @@ function joinReadout(viewer) {
     set("r-value", `${detail.value} ${detail.image.unit}`);
     set("r-variance", detail.variance === null ? "–" : `${detail.variance} (σ ${detail.sigma ?? "–"})`);
     set("r-flags", detail.flags.join(", ") || "none");
-    set("r-coverage", detail.coverage === null ? "–" : String(detail.coverage));
+    const clipped = detail.rejected ? `, ${detail.rejected} ${detail.rejected === 1 ? "value" : "values"} clipped` : "";
+    set("r-coverage", detail.coverage === null ? "–" : `${detail.coverage}${clipped}`);
     set("r-position", detail.position ? `${detail.position.ra} ${detail.position.dec}` : "–");
     byId("readout").dataset.pixel = `${detail.x},${detail.y}`;
   });
@@ -107,8 +123,8 @@ function joinReadout(viewer) {
 function joinOverlays(viewer) {
   const box = byId("overlays");
   const chosen = { bits: 0, coverage: false, rejected: false, star: true };
-  const tick = (label, swatch, checked, act) => {
-    const input = Object.assign(document.createElement("input"), { type: "checkbox", checked });
+  const tick = (label, swatch, checked, act, disabled = false) => {
+    const input = Object.assign(document.createElement("input"), { type: "checkbox", checked, disabled });
     input.addEventListener("change", () => { act(input.checked); viewer.setOverlays(chosen); });
     const colour = document.createElement("span");
     colour.className = `swatch ${swatch}`;
@@ -118,8 +134,8 @@ function joinOverlays(viewer) {
   };
   let shown = "";
   viewer.addEventListener("image", () => {
-    const { planes, flags, star } = viewer.image;
-    const name = [planes.join(), Boolean(star)].join();
+    const { planes, flags, star, step } = viewer.image;
+    const name = [planes.join(), Boolean(star), step === "stack"].join();
     if (name === shown) return;
     shown = name;
     const lines = [];
@@ -129,10 +145,13 @@ function joinOverlays(viewer) {
       }
     }
     if (planes.includes("coverage")) lines.push(tick("frames at each pixel", "coverage", chosen.coverage, (on) => { chosen.coverage = on; }));
-    if (planes.includes("rejected")) lines.push(tick("rejected values", "rejected", chosen.rejected, (on) => { chosen.rejected = on; }));
+    if (planes.includes("rejected")) lines.push(tick("clipped values", "rejected", chosen.rejected, (on) => { chosen.rejected = on; }));
+    else if (step === "stack") lines.push(tick("clipped values: this stack has no count of them (no NREJ)", "rejected", false, () => {}, true));
     if (star) lines.push(tick("alignment star", "star", chosen.star, (on) => { chosen.star = on; }));
     const none = Object.assign(document.createElement("p"), { className: "quiet small", textContent: "This image has none." });
+    const focused = box.contains(document.activeElement);
     box.replaceChildren(box.querySelector("legend"), ...(lines.length ? lines : [none]));
+    if (focused) viewer.canvas.focus({ preventScroll: true }); // else the keys of the viewer would be deaf
   });
 }
 
@@ -145,7 +164,8 @@ function joinHistogram(viewer) {
     if (!image || !image.histogram.length) return;
     const ratio = window.devicePixelRatio || 1;
     canvas.width = canvas.clientWidth * ratio;
-    canvas.height = 90 * ratio;
+    canvas.height = 106 * ratio;
+    const floor = canvas.height - 16 * ratio; // below it stand the values
     const filled = image.histogram.flatMap((count, bin) => (count ? [bin] : []));
     const codes = [viewer.display.low, viewer.display.high].map((value) => encode(image.coding, value));
     ends = [Math.min(filled[0] * 64, ...codes) - 400, Math.max((filled.at(-1) + 1) * 64, ...codes) + 400];
@@ -154,11 +174,17 @@ function joinHistogram(viewer) {
     context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--quiet");
     const scale = canvas.width / (ends[1] - ends[0]);
     for (const bin of filled) {
-      const height = Math.log1p(image.histogram[bin]) / most * (canvas.height - 4);
-      context.fillRect((bin * 64 - ends[0]) * scale, canvas.height - height, Math.max(1, 64 * scale), height);
+      const height = Math.log1p(image.histogram[bin]) / most * (floor - 4);
+      context.fillRect((bin * 64 - ends[0]) * scale, floor - height, Math.max(1, 64 * scale), height);
+    }
+    context.font = `${11 * ratio}px Inter, system-ui, sans-serif`;
+    for (const [align, share] of [["left", 0.01], ["center", 0.35], ["center", 0.65], ["right", 0.99]]) {
+      context.textAlign = align;
+      context.fillText(rounded(decode(image.coding, ends[0] + share * (ends[1] - ends[0]))), share * canvas.width, canvas.height - 3 * ratio);
+      context.fillRect(share * canvas.width, floor, ratio, 3 * ratio);
     }
     context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--link");
-    for (const value of [viewer.display.low, viewer.display.high]) context.fillRect(place(value) - ratio, 0, 2 * ratio, canvas.height);
+    for (const value of [viewer.display.low, viewer.display.high]) context.fillRect(place(value) - ratio, 0, 2 * ratio, floor);
   };
   let held = null;
   const drag = (event) => {
@@ -187,7 +213,8 @@ function joinZoom(viewer) {
 }
 
 function joinKeys(viewer, blinker) {
-  document.addEventListener("keydown", (event) => {
+  // Only while the viewer has the focus: a letter said to a speech input must do nothing elsewhere (WCAG 2.1.4).
+  byId("view").closest(".viewer").addEventListener("keydown", (event) => {
     if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || isTyping(event)) return;
     if (event.key === "n" || event.key === "p") { blinker.stop(); blinker.step(event.key === "n" ? 1 : -1); }
     else if (event.key === " " && !event.target.closest("button, a, summary, input") && byId("blink")) blinker.toggle();

@@ -46,6 +46,7 @@ document.addEventListener("click", (event) => {
 
 document.addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.altKey || event.ctrlKey || event.metaKey || isTyping(event)) return;
+  if (event.target.closest(".scroll")) return; // there the arrows move a wide table
   const rel = { ArrowLeft: "prev", ArrowRight: "next" }[event.key];
   const link = rel && document.querySelector(`a[rel="${rel}"]`);
   if (link) { event.preventDefault(); link.click(); }

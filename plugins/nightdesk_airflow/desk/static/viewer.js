@@ -6,6 +6,8 @@ import { ask, askJson, query } from "./desk.js";
 
 const MOST_TILES = 400;
 const ZOOMS = { least: 1 / 64, most: 64 };
+const LONGEST_WAIT = 3000; // for an image to be shown whole; then what is there is shown
+export const pause = (time) => new Promise((done) => { setTimeout(done, time); });
 export const FLAG_COLOURS = {
   1: [255, 92, 92], 2: [192, 132, 252], 4: [250, 204, 21], 8: [56, 189, 248],
   16: [148, 163, 184], 32: [244, 114, 182], 64: [74, 222, 128],
@@ -37,22 +39,21 @@ export function colourTable(coding, low, high, stretch, invert) {
 class TileStore {
   constructor() { this.tiles = new Map(); }
 
-  /** The tile if it is here; else null, and `ready` is called when it is. */
-  get(key, load, ready) {
-    const known = this.tiles.get(key);
-    if (known) {
-      this.tiles.delete(key);
-      this.tiles.set(key, known); // the most recently used are the last
-      return known.codes ? known : null;
+  /** The tile, which is here when it has `codes`; else it is asked for, and `arrived` is kept when it has come or not. */
+  get(key, load) {
+    let tile = this.tiles.get(key);
+    if (!tile) {
+      tile = { codes: null, canvas: null, painted: null, awaited: false };
+      const forget = () => { if (this.tiles.get(key) === tile) this.tiles.delete(key); };
+      tile.arrived = load().then((codes) => { tile.codes = codes; }, forget);
     }
-    const tile = { codes: null, canvas: null, painted: null };
-    this.tiles.set(key, tile);
-    load().then((codes) => { tile.codes = codes; ready(); }, () => this.tiles.delete(key));
+    this.tiles.delete(key);
+    this.tiles.set(key, tile); // the most recently used are the last
     for (const old of this.tiles.keys()) {
       if (this.tiles.size <= MOST_TILES) break;
       this.tiles.delete(old);
     }
-    return null;
+    return tile;
   }
 
   peek(key) { const tile = this.tiles.get(key); return tile && tile.codes ? tile : null; }
@@ -98,10 +99,11 @@ export class Viewer extends EventTarget {
     return this.facts.get(key);
   }
 
-  /** Show another image; place and zoom are kept where the images have one size. */
+  /** Show another image, whole; place and zoom are kept where the images have one size. */
   async show(wanted) {
     this.wanted = wanted;
     const facts = await this.describe(wanted);
+    if (this.isAlike(facts)) await Promise.race([this.fetchView(facts), pause(LONGEST_WAIT)]);
     if (this.wanted !== wanted) return;
     const before = this.image;
     this.image = facts;
@@ -110,6 +112,20 @@ export class Viewer extends EventTarget {
     this.dispatchEvent(new Event("image"));
     this.readCursor();
     this.draw();
+  }
+
+  isAlike(facts) { return Boolean(this.image && this.view) && this.image.shape.join() === facts.shape.join(); }
+
+  /** Fetch ahead what would be in view of an image, so that it is there at once when it is shown. */
+  async prefetch(wanted) {
+    const facts = await this.describe(wanted);
+    if (this.isAlike(facts)) await this.fetchView(facts);
+  }
+
+  async fetchView(image) {
+    const level = this.level(image);
+    const tiles = this.kinds(image).flatMap((kind) => this.inView(image, level).map((place) => this.tile(kind, level, ...place, image)));
+    await Promise.all(tiles.map((tile) => tile.arrived));
   }
 
   setDisplay(changes) { Object.assign(this.display, changes); this.retable(); this.dispatchEvent(new Event("display")); this.draw(); }
@@ -203,43 +219,56 @@ export class Viewer extends EventTarget {
     context.beginPath();
     context.rect(corner.x, corner.y, opposite.x - corner.x, opposite.y - corner.y);
     context.clip();
-    const level = Math.min(this.image.levels, Math.max(0, Math.floor(Math.log2(1 / this.view.scale))));
+    const level = this.level(this.image);
     context.imageSmoothingEnabled = this.view.scale * 2 ** level < 1;
-    this.paintKind("sci", level);
-    if (this.overlays.bits && this.image.planes.includes("dq")) this.paintKind("dq", level);
-    for (const kind of ["coverage", "rejected"]) {
-      if (this.overlays[kind] && this.image.planes.includes(kind)) this.paintKind(kind, level);
-    }
+    for (const kind of this.kinds(this.image)) this.paintKind(kind, level);
     context.restore();
     this.paintMarks();
     this.paintCursor();
     if (!this.missing) this.dispatchEvent(new Event("painted"));
   }
 
-  /** Draw the tiles of a kind that are in view; where one is not here yet, what is known of coarser levels. */
-  paintKind(kind, level) {
-    const size = this.image.tile * 2 ** level;
-    const [ny, nx] = this.image.shape;
+  level(image) { return Math.min(image.levels, Math.max(0, Math.floor(Math.log2(1 / this.view.scale)))); }
+
+  /** The planes that are painted, one over the other. */
+  kinds(image) {
+    const over = { dq: this.overlays.bits, coverage: this.overlays.coverage, rejected: this.overlays.rejected };
+    return ["sci", ...Object.keys(over).filter((kind) => over[kind] && image.planes.includes(kind))];
+  }
+
+  /** Rows and columns of the tiles of a level that are in view. */
+  inView(image, level) {
+    const size = image.tile * 2 ** level;
+    const [ny, nx] = image.shape;
     const first = this.toImage({ x: 0, y: this.canvas.height }), last = this.toImage({ x: this.canvas.width, y: 0 });
     const range = (low, high, length) => [
       Math.max(0, Math.floor((low + 0.5) / size)),
       Math.min(Math.ceil(length / size) - 1, Math.floor((high + 0.5) / size)),
     ];
     const [left, right] = range(first.x, last.x, nx), [bottom, top] = range(first.y, last.y, ny);
+    const places = [];
     for (let row = bottom; row <= top; row++) {
-      for (let column = left; column <= right; column++) {
-        const tile = this.tile(kind, level, row, column);
-        if (tile) this.paintTile(kind, level, row, column, tile);
-        else { this.missing++; this.paintCoarser(kind, level, row, column); }
-      }
+      for (let column = left; column <= right; column++) places.push([row, column]);
+    }
+    return places;
+  }
+
+  /** Draw the tiles of a kind that are in view; where one is not here yet, what is known of coarser levels. */
+  paintKind(kind, level) {
+    for (const [row, column] of this.inView(this.image, level)) {
+      const tile = this.tile(kind, level, row, column);
+      if (tile.codes) { this.paintTile(kind, level, row, column, tile); continue; }
+      this.missing++;
+      this.paintCoarser(kind, level, row, column);
+      if (!tile.awaited) tile.arrived.then(() => tile.codes && this.draw());
+      tile.awaited = true;
     }
   }
 
-  tileKey(kind, level, row, column) { return [this.image.key, this.image.version, kind, level, row, column].join(); }
+  tileKey(image, kind, level, row, column) { return [image.key, image.version, kind, level, row, column].join(); }
 
-  tile(kind, level, row, column) {
-    const image = this.image;
-    return this.store.get(this.tileKey(kind, level, row, column), () => this.load(image, kind, level, row, column), () => this.draw());
+  tile(kind, level, row, column, image = this.image) {
+    return this.store.get(this.tileKey(image, kind, level, row, column), () => this.load(image, kind, level, row, column));
   }
 
   async load(image, kind, level, row, column) {
@@ -266,7 +295,7 @@ export class Viewer extends EventTarget {
     for (let up = 1; level + up <= this.image.levels; up++) {
       const factor = 2 ** up, size = this.image.tile / factor;
       if (size < 1) return;
-      const parent = this.store.peek(this.tileKey(kind, level + up, Math.floor(row / factor), Math.floor(column / factor)));
+      const parent = this.store.peek(this.tileKey(this.image, kind, level + up, Math.floor(row / factor), Math.floor(column / factor)));
       if (!parent) continue;
       const part = { x: (column % factor) * size, y: (row % factor) * size, width: size, height: size };
       this.paintTile(kind, level + up, Math.floor(row / factor), Math.floor(column / factor), parent, part);
@@ -442,7 +471,7 @@ function countTable(kind) {
   const table = new Uint32Array(256);
   const [r, g, b] = COUNT_COLOURS[kind];
   for (let value = 1; value < 256; value++) {
-    const strength = kind === "coverage" ? Math.min(200, 24 + value * 18) : Math.min(230, 110 + value * 40);
+    const strength = kind === "coverage" ? Math.min(200, 24 + value * 18) : Math.min(250, 190 + value * 30);
     table[value] = (strength << 24) | (b << 16) | (g << 8) | r;
   }
   return table;
