@@ -1,6 +1,7 @@
 // The star picker: a star in one frame, looked for in the others, corrected by clicks, and saved.
 import { askJson, pageData, query } from "./desk.js";
 import { mount } from "./controls.js";
+import { colourTable, decode } from "./viewer.js";
 
 const brought = pageData();
 const { group, images, rows, writable, seen: firstSeen } = brought;
@@ -30,16 +31,14 @@ function fill(line) {
   cutOut(line, found).catch(() => {});
 }
 
-/** Draw what is around a position, from the same tiles as the viewer's. */
+/** Draw what is around a position from the viewer's tiles, the sky black and the star's top white, and a cross on it. */
 async function cutOut(line, found) {
   const wanted = images[Number(line.dataset.index)];
   const facts = await viewer.describe(wanted);
   const canvas = line.querySelector("canvas"), context = canvas.getContext("2d");
-  const reach = 16, pixels = context.createImageData(2 * reach, 2 * reach);
+  const reach = 10, pixels = context.createImageData(2 * reach, 2 * reach);
   const out = new Uint32Array(pixels.data.buffer);
-  const { colourTable } = await import("./viewer.js");
-  const [low, high] = Object.values(facts.limits)[0];
-  const table = colourTable(facts.coding, low, high, "asinh", false);
+  const codes = new Uint16Array(out.length);
   const x0 = Math.round(found.x) - reach, y0 = Math.round(found.y) - reach, tiles = new Map();
   for (let row = 0; row < 2 * reach; row++) {
     for (let column = 0; column < 2 * reach; column++) {
@@ -47,14 +46,25 @@ async function cutOut(line, found) {
       if (x < 0 || y < 0 || x >= facts.shape[1] || y >= facts.shape[0]) continue;
       const key = `${Math.floor(y / facts.tile)},${Math.floor(x / facts.tile)}`;
       if (!tiles.has(key)) tiles.set(key, await viewer.load(facts, "sci", 0, Math.floor(y / facts.tile), Math.floor(x / facts.tile)));
-      out[(2 * reach - 1 - row) * 2 * reach + column] = table[tiles.get(key)[(y % facts.tile) * facts.tile + (x % facts.tile)]];
+      codes[(2 * reach - 1 - row) * 2 * reach + column] = tiles.get(key)[(y % facts.tile) * facts.tile + (x % facts.tile)];
     }
   }
+  if (positions.get(line.dataset.name) !== found) return; // it was corrected meanwhile
+  const middle = codes.filter((code, place) => Math.hypot(place % (2 * reach) - reach, Math.floor(place / (2 * reach)) - reach) < 6);
+  const top = decode(facts.coding, middle.reduce((most, code) => Math.max(most, code), 1));
+  const table = colourTable(facts.coding, facts.coding.sky, Math.max(top, facts.coding.sky + 10 * facts.coding.noise), "linear", false);
+  codes.forEach((code, place) => { out[place] = table[code]; });
   const small = new OffscreenCanvas(2 * reach, 2 * reach);
   small.getContext("2d").putImageData(pixels, 0, 0);
   context.imageSmoothingEnabled = false;
   context.clearRect(0, 0, canvas.width, canvas.height);
   context.drawImage(small, 0, 0, canvas.width, canvas.height);
+  const scale = canvas.width / (2 * reach);
+  const x = (found.x - x0 + 0.5) * scale, y = canvas.height - (found.y - y0 + 0.5) * scale;
+  context.strokeStyle = found.found === false ? "#ffb020" : "#00e5a0";
+  context.beginPath();
+  for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) { context.moveTo(x + 4 * dx, y + 4 * dy); context.lineTo(x + 14 * dx, y + 14 * dy); }
+  context.stroke();
 }
 
 function keep(name, found) {
@@ -65,17 +75,25 @@ function keep(name, found) {
   save.disabled = !writable || ![...positions.values()].some((one) => one.use !== false);
 }
 
+let clicks = 0;
+const latest = new Map(); // the click that a frame's position is of: what answers an earlier one is ignored
+
 async function picked(point) {
-  const reference = current().name, isFirst = blinker.number === 0;
+  const reference = current().name, isFirst = blinker.number === 0, click = ++clicks;
+  for (const { name } of isFirst ? images : [current()]) latest.set(name, click);
   saved.textContent = "Looking for the star …";
   const here = await askJson(`centroid?${query({ group, name: reference, x: point.x, y: point.y })}`);
+  if (latest.get(reference) !== click) return;
   keep(reference, { ...here, byHand: true });
   showMarks();
   if (isFirst) {
     await Promise.all(images.slice(1).map(async ({ name }) => {
-      keep(name, await askJson(`propose?${query({ group, reference, name, x: here.x, y: here.y })}`));
+      const there = await askJson(`propose?${query({ group, reference, name, x: here.x, y: here.y })}`);
+      if (latest.get(name) === click) keep(name, there);
     }));
+    showMarks();
   }
+  if (click !== clicks) return;
   const lost = [...positions.values()].filter((one) => one.found === false).length;
   saved.textContent = lost ? `${lost} of ${images.length} need a look.` : `Found in ${positions.size} of ${images.length} frames.`;
 }
