@@ -9,14 +9,14 @@ def group_note(run_id: str) -> str:
     """Return a run's note in markdown.
 
     It holds no text from headers or file names: a run's id is made of cleaned names. The picture is served by the
-    desk, so it shows the stack of now, not of when the run was started. The links come first: Airflow shows a note's
-    beginning, and cuts what stands below a picture.
+    desk, so it shows the stack of now, not of when the run was started. All is in one paragraph, the links first:
+    Airflow shows the first paragraph of a note, as high as a picture may be.
     """
     base = base_path()
     query = f"group={quote(run_id, safe='')}"
     picture = f"[![The stack]({base}/nightdesk/thumbnail?{query}&note=true)]({base}/nightdesk/stack?{query})"
     links = [f"[{page.capitalize()}]({base}/nightdesk/{page}?{query})" for page in ("stack", "frames")]
-    return f"{' · '.join(links)}\n\n{picture}"
+    return f"{' · '.join(links)} {picture}"
 
 
 def base_path() -> str:
