@@ -90,6 +90,18 @@ def test_positions_count_from_the_configured_origin(night: SmallNight) -> None:
     assert header_of(from_zero.run_to("align"), SECOND)["XSHIFT"] == -3
 
 
+@pytest.mark.parametrize(("how", "moved"), [("union", (3, 4)), ("intersection", (-1, -2))])
+def test_the_place_on_the_detector_follows_the_grid_without_a_wcs(
+    night: SmallNight, how: str, moved: tuple[int, int]
+) -> None:
+    wcs = dict.fromkeys([key for key in night.header(FIRST) if key[:2] in ("CR", "CT", "CD", "CU")])
+    for name in night.names:
+        night.write_raw(name, LTV1=-8.0, LTV2=-6.0, **wcs)
+    header = header_of(footprint(night, how).run_to("align"), SECOND)
+    assert "CRPIX1" not in header
+    assert (header["LTV1"] + 8, header["LTV2"] + 6) == moved
+
+
 class TestReference:
     """The first used row is the origin of the grid, and its frame gives the WCS while it is good."""
 

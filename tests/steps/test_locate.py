@@ -394,6 +394,21 @@ class TestResampling:
         assert all(header["VARCONV"] == "pixel" for header in headers)
         assert all((header["CORRFACT"] > 1) == (way != "integer") for header, way in zip(headers, ways, strict=True))
 
+    @pytest.mark.parametrize("how", ["union", "intersection"])
+    def test_a_turned_frame_counts_by_its_corners(self, make: Callable[..., StarNight], how: str) -> None:
+        tables = {"align": {"resample": "similarity"}, "combine": {"footprint": how}}
+        night = make(places=(Transform(), about_centre(2.5, 20.0, -5.0)), tables=tables)
+        reduced(night)
+        ny, nx = SHAPE
+        corners = night.places[1].inverse().apply([[0, 0], [nx - 1, 0], [nx - 1, ny - 1], [0, ny - 1]])
+        low, high = np.minimum(corners.min(axis=0), 0), np.maximum(corners.max(axis=0), (nx - 1, ny - 1))
+        header = fits.getheader(night.layout.stack)
+        if how == "union":
+            assert (header["NAXIS1"], header["NAXIS2"]) == pytest.approx(high - low + 1, abs=1)
+            assert (90.5 - header["CRPIX1"], 80.5 - header["CRPIX2"]) == pytest.approx(low, abs=1)
+        else:
+            assert (fits.getdata(night.layout.stack, "COVERAGE") == 2).all()
+
     def test_whole_pixels_do_not_hide_a_rotation(self, make: Callable[..., StarNight]) -> None:
         """About the centre nothing moves; the corners do, by 2 pixels."""
         night = make(places=(Transform(), Transform(dx=5.0), about_centre(1.0)), number=40)

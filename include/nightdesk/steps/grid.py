@@ -10,9 +10,8 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.layout import EXTINCTION
-from nightdesk.science.shift import footprint
 from nightdesk.science.transform import Transform
-from nightdesk.steps.motion import Motion
+from nightdesk.steps.motion import Motion, common_grid
 
 if TYPE_CHECKING:
     from nightdesk.science.star import Stars
@@ -76,10 +75,10 @@ class Grid:
             }
             shifts = {name: motion.whole for name, motion in motions.items()}
         origin = (0, 0)
-        if not work.notebook and len(shape) == 2 and shifts:
-            whole = [(int(dx), int(dy)) for dx, dy in shifts.values()]
+        if not work.notebook and len(shape) == 2 and motions:
+            shapes = [(shape[0], shape[1])] * len(motions)
             try:
-                shape, origin = footprint([(shape[0], shape[1])] * len(whole), whole, work.settings.combine.footprint)
+                shape, origin = common_grid(list(motions.values()), shapes, work.settings.combine.footprint)
             except ValueError as error:
                 raise SetupError(f"{work.group.key}: [combine] footprint: {error}") from error
         name, recipe = (None, None) if work.notebook else _wcs_source(work, motions)

@@ -6,17 +6,23 @@ import math
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from nightdesk.science.shift import shift_planes, whole_pixels
+import numpy as np
+
+from nightdesk.science.shift import footprint, shift_planes, whole_pixels
 from nightdesk.science.transform import Transform, half_turn
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from nightdesk.io.sidecar import Position
     from nightdesk.science.planes import Planes
+    from nightdesk.science.shift import Footprint
 
 Way = Literal["integer", "subpixel", "similarity"]
 
 CORNER_PIXELS = 0.5
 WHOLE = 1e-6
+SPOILT_WEIGHT = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,32 @@ class Motion:
         """
         return self.transform(shape).after(half_turn(shape)) if self.flipped else self.transform(shape)
 
+    def box(self, shape: tuple[int, int], *, inner: bool = False) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Return the pixels of the reference frame between which the frame lies, by its corners.
+
+        Parameters
+        ----------
+        shape : tuple of int
+            Shape ``(ny, nx)`` of the frame.
+        inner : bool
+            The box that is full of it instead of the one that it is inside of: they differ if it is turned.
+
+        Returns
+        -------
+        shape : tuple of int
+            Shape ``(ny, nx)`` of the box.
+        offset : tuple of int
+            Its first pixel ``(x, y)``.
+        """
+        ny, nx = shape
+        corners = self.transform(shape).apply([[0, 0], [0, ny - 1], [nx - 1, 0], [nx - 1, ny - 1]])
+        (left, right), (bottom, top) = (np.sort(axis).reshape(2, 2) for axis in corners.T)
+        near, far = (np.max, np.min) if inner else (np.min, np.max)
+        # A pixel that the frame covers to nine tenths has its data (resample_planes).
+        x, y = (math.ceil(near(low) - SPOILT_WEIGHT) for low in (left, bottom))
+        x_end, y_end = (math.floor(far(high) + SPOILT_WEIGHT) for high in (right, top))
+        return (y_end - y + 1, x_end - x + 1), (x, y)
+
     def apply(self, planes: Planes, shape: tuple[int, int], origin: tuple[int, int]) -> Planes:
         """Lay a frame on a grid.
 
@@ -178,6 +210,39 @@ class Motion:
             All that decides the aligned pixels.
         """
         return asdict(self)
+
+
+def common_grid(
+    motions: Sequence[Motion], shapes: Sequence[tuple[int, int]], how: Footprint
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return the grid on which moved frames are combined.
+
+    Parameters
+    ----------
+    motions : sequence of Motion
+        Of each frame; the first is the reference frame's.
+    shapes : sequence of tuple of int
+        Shape ``(ny, nx)`` of each frame.
+    how : {"first", "intersection", "union"}
+        The reference frame's own grid, the pixels that all frames have, or those that any has.
+
+    Returns
+    -------
+    shape : tuple of int
+        Shape ``(ny, nx)`` of the grid.
+    origin : tuple of int
+        Position ``(x, y)`` of its first pixel in the reference frame.
+
+    Raises
+    ------
+    ValueError
+        If the frames have no pixel in common where `how` asks for it.
+    """
+    if how == "first":
+        return shapes[0], (0, 0)
+    inner = how == "intersection"
+    boxes = [motion.box(shape, inner=inner) for motion, shape in zip(motions, shapes, strict=True)]
+    return footprint([box for box, _ in boxes], [offset for _, offset in boxes], how)
 
 
 def _way(resample: str, rotation: float, scale: float, shape: tuple[int, ...]) -> Way:
