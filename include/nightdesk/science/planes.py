@@ -57,6 +57,10 @@ class Planes:
         ny, nx = self.data.shape
         return ny, nx
 
+    def window(self, rows: slice, columns: slice) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
+        """Return signal and flags of some rows and columns."""
+        return self.data[rows, columns], self.flags[rows, columns]
+
     def scaled(self, factor: float) -> Self:
         """Multiply the signal by `factor` and both variances by its square.
 

@@ -29,7 +29,6 @@ from nightdesk.science.easy import Easy, least_ratio
 from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
-from nightdesk.science.planes import Planes
 from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.calibration import Calibration
@@ -282,6 +281,8 @@ class Fused(Work):
         unused = {row.name for row in positions.rows if not row.use} if positions else set()
         self.grid = Grid.of(self)
         wanted = [name for name in names if name in self.sources and name not in unused]
+        if self.grid.wcs_name is not None and len(wanted) > 1 and not self.notebook:
+            self.stars(self.grid.wcs_name)  # once, before several ask for them
         with ThreadPoolExecutor(self.settings.machine.workers) as pool:
             placed = dict(zip(wanted, pool.map(self._placed, wanted), strict=True))
 
@@ -306,8 +307,7 @@ class Fused(Work):
                 dot = np.zeros((1, 1))
                 return rolled(grid, name, Frame(dot, dot, None, None, source.header)).header
             frame = _Live(self, source, source.header)
-            checked = Planes(*frame.block(0, frame.shape[0]))
-            return describe_shift(self, grid, name, source.header, measure_residual(self, grid, name, checked))
+            return describe_shift(self, grid, name, source.header, measure_residual(self, grid, name, frame))
         except FrameError as error:
             return error
 
@@ -528,11 +528,12 @@ class _Live(Aligned):
         return cubes
 
     def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
-        """Return data and flags of a small part of the grid."""
+        """Return data and flags of a part of the grid; a small one without the rest of its rows."""
         top, left = rows.start - self.dy, columns.start - self.dx
         bottom, right = rows.stop - self.dy, columns.stop - self.dx
         ny, nx = self.source.rows.shape
-        if self._motion.flipped or top < 0 or left < 0 or bottom > ny or right > nx:
+        large = rows.stop - rows.start > 4 * CHUNK
+        if large or self._motion.flipped or top < 0 or left < 0 or bottom > ny or right > nx:
             data, _, _, flags = self.block(rows.start, rows.stop)
             return data[:, columns], flags[:, columns]
         return self._work.window(self.source, slice(top, bottom), slice(left, right))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,8 @@ from nightdesk.errors import FrameError
 from nightdesk.science.flag import NO_DATA
 
 if TYPE_CHECKING:
-    from nightdesk.science.planes import Planes
+    from numpy.typing import NDArray
+
     from nightdesk.science.star import Stars
     from nightdesk.science.transform import Transform
     from nightdesk.steps.grid import Grid
@@ -21,6 +22,23 @@ if TYPE_CHECKING:
 FIXED_PIXELS = 1.5
 PLENTY = 20
 """Stars of the reference frame of which a good frame shows enough to be matched."""
+
+
+MOSTLY = 0.5
+"""Part of the windows in which a star is seen again, below which the whole frame is searched."""
+
+
+class OnGrid(Protocol):
+    """A frame on the grid of which parts can be had."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx) of the grid."""
+        ...
+
+    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data (electrons) and flags of some rows and columns."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -35,7 +53,7 @@ class Residual:
     matches: int
 
 
-def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Residual:
+def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Residual:
     """Measure the stars of an aligned frame again.
 
     Parameters
@@ -46,7 +64,7 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
         Its grid.
     name : str
         The frame.
-    aligned : Planes
+    aligned : OnGrid
         The frame on the grid.
 
     Returns
@@ -61,6 +79,7 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
         stars here and this one does not show them.
     """
     from nightdesk.science.match import match_stars
+    from nightdesk.science.stamp import measure_stamps
     from nightdesk.science.star import find_stars
 
     if grid.wcs_name is None:
@@ -68,11 +87,16 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: Planes) -> Resi
     if name == grid.wcs_name:
         return Residual(0.0, 0)
     there = grid.moved_stars(grid.wcs_name, work.stars(grid.wcs_name))
-    stars = find_stars(aligned.data, aligned.flags)
-    match = match_stars(stars, there, aligned.shape)
     ny, nx = aligned.shape
-    if not match.accepted:
-        expected = _count_on(aligned, there)
+    stars, tried = measure_stamps(aligned.window, there, aligned.shape)
+    match = match_stars(stars, there, aligned.shape)
+    flags = None
+    if not match.accepted or match.matches < MOSTLY * tried:  # not where they belong: are they elsewhere?
+        data, flags = aligned.window(slice(0, ny), slice(0, nx))
+        stars = find_stars(data, flags)
+        match = match_stars(stars, there, aligned.shape)
+    if flags is not None and not match.accepted:
+        expected = _count_on(flags, there)
         if expected >= PLENTY:
             raise FrameError(
                 f"{name}: after the shift its stars do not match the {expected} of {grid.wcs_name} that should be in "
@@ -133,12 +157,12 @@ def largest_move(transform: Transform, stars: Stars) -> float:
     return float(np.linalg.norm(transform.apply(stars.positions) - stars.positions, axis=1).max())
 
 
-def _count_on(aligned: Planes, stars: Stars) -> int:
+def _count_on(flags: NDArray[np.uint16], stars: Stars) -> int:
     """Count the stars that lie where an aligned frame has data."""
-    ny, nx = aligned.shape
+    ny, nx = flags.shape
     x, y = np.rint(stars.positions).astype(int).T
     inside = (x >= 0) & (y >= 0) & (x < nx) & (y < ny)
-    return int(np.count_nonzero((aligned.flags[y[inside], x[inside]] & NO_DATA) == 0))
+    return int(np.count_nonzero((flags[y[inside], x[inside]] & NO_DATA) == 0))
 
 
 def _is_fixed(grid: Grid, name: str, dx: float, dy: float) -> bool:
