@@ -5,6 +5,7 @@ import pytest
 
 from nightdesk.science.flag import NO_DATA, SATURATED
 from nightdesk.science.scale import exposure_scales, star_scales
+from nightdesk.science.synthetic import Star, add_star
 
 SHAPE = (150, 200)
 
@@ -31,6 +32,18 @@ def test_impossible_exposures_are_refused(exposures: list[float]) -> None:
 def test_stars_give_the_scale_in_any_sky_and_seeing() -> None:
     images = [field(1.0, 200.0, 1), field(0.5, 900.0, 2), field(2.0, 50.0, 3, fwhm=3.6)]
     assert star_scales(images, [FLAGS] * 3) == pytest.approx([1.0, 2.0, 0.5], rel=0.01)
+
+
+@pytest.mark.parametrize("widths", [(3.0, 5.0), (5.0, 3.0), (3.0, 4.5)])
+def test_seeing_does_not_pass_for_transparency(widths: tuple[float, float]) -> None:
+    """Wings of a Moffat profile, which a narrow aperture cuts off where the seeing is bad."""
+    images = []
+    for number, fwhm in enumerate(widths):
+        light = np.full((400, 400), 200.0)
+        for i in range(25):
+            add_star(light, Star(45.3 + 77 * (i % 5), 45.7 + 77 * (i // 5), 50_000.0 + 8000 * i), fwhm=fwhm)
+        images.append(np.random.default_rng(number).poisson(light).astype(float))
+    assert star_scales(images, [np.zeros((400, 400), np.uint16)] * 2)[1] == pytest.approx(1.0, abs=0.01)
 
 
 def test_a_variable_star_does_not_matter() -> None:

@@ -8,9 +8,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.sky import estimate_sky
+from nightdesk.science.star import FIRST_FWHM, find_stars
 
 DETECTION_SIGMA = 10.0
 MOST_STARS = 100
+APERTURE_FWHM = 3.0
 
 
 def exposure_scales(exposures: ArrayLike) -> NDArray[np.float64]:
@@ -46,7 +48,7 @@ def star_scales(
     images: Sequence[ArrayLike],
     flags: Sequence[ArrayLike],
     *,
-    radius: float = 6.0,
+    radius: float | None = None,
     fewest_stars: int = 3,
 ) -> NDArray[np.float64]:
     r"""Measure the factors that give the stars of each frame the brightness they have in the first.
@@ -57,9 +59,10 @@ def star_scales(
         Signal of each frame on one grid, in electrons; the first is the reference frame.
     flags : sequence of array_like of uint16, shape (ny, nx)
         Flags of each frame.
-    radius : float
-        Radius of the aperture, in pixels: wide enough that seeing does not matter, two or three times
-        the full width of a star at half its maximum.
+    radius : float, optional
+        Radius of the aperture, in pixels: wide enough that seeing does not matter. Three times the full
+        width at half maximum of the widest frame's stars if not given: of a Moffat profile of exponent 3
+        that has 99.1 % of the light.
     fewest_stars : int
         So many stars must be measurable in all frames, at least 1.
 
@@ -82,6 +85,8 @@ def star_scales(
     if not images or len(images) != len(flags):
         raise ValueError(f"There are {len(images)} images and {len(flags)} planes of flags.")
     frames = [np.ascontiguousarray(image, dtype=np.float64) for image in images]
+    if radius is None:
+        radius = _aperture(frames, flags)
     spoilt = np.zeros(frames[0].shape, dtype=bool)
     for plane in flags:
         spoilt |= (np.asarray(plane) & (EXCLUDING | SATURATED)) != 0
@@ -97,6 +102,11 @@ def star_scales(
             f"{fewest_stars}: scale by exposure, or not at all."
         )
     return np.asarray(np.median(measured[0] / measured, axis=1))
+
+
+def _aperture(frames: Sequence[NDArray[np.float64]], flags: Sequence[ArrayLike]) -> float:
+    widths = [find_stars(frame, plane).fwhm for frame, plane in zip(frames, flags, strict=True)]
+    return APERTURE_FWHM * max([width for width in widths if np.isfinite(width)], default=FIRST_FWHM)
 
 
 def _stars(
