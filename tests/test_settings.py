@@ -84,6 +84,13 @@ def test_an_empty_configuration_is_right(file: Path) -> None:
     assert load(file, "").model_dump(exclude={"data"}) == Settings().model_dump(exclude={"data"})
 
 
+def rest(line: str) -> str:
+    """What else a repair needs."""
+    lines = ("keyword = 'FILTER'", "value = 'R'", "reason = 'x'", "who = 'A'", "files = '*'")
+    return "\n".join(other for other in lines if other.split()[0] != line.split()[0])
+
+
+RIGHT = f"[[repairs]]\n{rest('-')}\n"
 WRONG = [
     pytest.param('[sites]\nname = "x"', 1, "sites", "no such key; expected one of profile, data, site", id="table"),
     pytest.param('\n[site]\nzone = "UTC"', 3, "site.zone", "no such key; expected one of name, timezone", id="key"),
@@ -109,6 +116,19 @@ WRONG = [
     pytest.param("[[site]]", 1, "site", "a table", id="list of tables"),
     pytest.param(
         '[filters.V]\nflat = "none"', 1, "filters.V", "extinction (mag/airmass), or a wavelength", id="missing"
+    ),
+    *(
+        pytest.param(
+            f"{RIGHT}[[repairs]]\n{line}\n{rest(line)}", 8, f"repairs.{line.split()[0]}", told, id=f"repair: {line}"
+        )
+        for line, told in (
+            ("value = 'Ren\u00e9'", "text in ASCII, for a FITS header holds no other, not 'Ren\u00e9'"),
+            ('value = "two\\nlines"', "one line of text, not 'two\\nlines'"),
+            ('reason = "two\\nlines"', "one line of text"),
+            ("keyword = 'end'", "a keyword that holds a value"),
+            ("keyword = 'NAXIS1'", "a keyword that holds a value"),
+            ("key = 'EGAIN'", "there is no such key; expected one of night, files, instrument, keyword"),
+        )
     ),
     pytest.param("[[repairs]]\nreason = 'x'", 1, "repairs.keyword", "a value, which is missing.", id="missing key"),
     pytest.param(

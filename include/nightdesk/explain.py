@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING, Any, get_args, get_origin
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def explain(path: Path, text: str, error: ValidationError, model: type[BaseModel
     problems: dict[str, list[str]] = {}
     values: dict[str, str] = {}
     for detail in error.errors():
-        location = tuple(str(part) for part in detail["loc"])
+        location = tuple(_place(part) if isinstance(part, int) else part for part in detail["loc"])
         line, key = _find_key(text, location)
         where = f"{path}, line {line}: {key}" if line else f"{path}: {key}"
         if detail["type"] == "extra_forbidden":
@@ -56,6 +57,11 @@ def explain(path: Path, text: str, error: ValidationError, model: type[BaseModel
     )
 
 
+def _place(number: int) -> str:
+    """Return what stands in a location for the place in a list."""
+    return f"#{number}"
+
+
 def _lower(message: str) -> str:
     message = message.removeprefix("Value error, ").removeprefix("Input should be ")
     return message[:1].lower() + message[1:]
@@ -63,8 +69,8 @@ def _lower(message: str) -> str:
 
 def _keys_at(model: Any, location: _Key) -> list[str]:
     for part in location:
-        if get_origin(model) is dict:
-            model = get_args(model)[1]
+        if get_origin(model) in (dict, tuple):
+            model = get_args(model)[1 if get_origin(model) is dict else 0]
         else:
             fields = model.model_fields.items()
             model = next(field.annotation for name, field in fields if part in (name, field.alias))
@@ -83,9 +89,13 @@ def _find_key(text: str, location: _Key) -> tuple[int | None, str]:
             line, found = number, key
     if line is None:
         below = (number for number, key in _keys_of(text) if key[: len(location)] == location)
-        return next(below, None), ".".join(location)
+        return next(below, None), _named(location)
     further = [part for part in location[len(found) :] if re.fullmatch(r"[a-z_]+", part)][:1]
-    return line, ".".join([*found, *further])
+    return line, _named((*found, *further))
+
+
+def _named(key: _Key) -> str:
+    return ".".join(part for part in key if not part.startswith("#"))
 
 
 _TABLE_LINE = re.compile(r"^\s*\[+\s*([^\[\]]+?)\s*\]+\s*(#.*)?$")
@@ -97,9 +107,13 @@ _KEY_PART = re.compile(r"""[A-Za-z0-9_\-]+|"[^"]*"|'[^']*'""")
 
 def _keys_of(text: str) -> Iterator[tuple[int, _Key]]:
     table: _Key = ()
+    met: Counter[_Key] = Counter()
     for number, line in enumerate(text.splitlines(), start=1):
         if match := _TABLE_LINE.match(line):
             table = _key_parts(match[1])
+            if line.lstrip().startswith("[["):
+                met[table] += 1
+                table = (*table, _place(met[table] - 1))
             yield number, table
         elif match := _KEY_LINE.match(line):
             yield number, table + _key_parts(match[1])

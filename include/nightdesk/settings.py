@@ -9,13 +9,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tomllib
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from nightdesk.angle import has_hemisphere, parse_angle
 from nightdesk.errors import SetupError
@@ -237,6 +246,11 @@ class Masters(_Table):
         return levels
 
 
+_NO_VALUE = re.compile(
+    r"^(END|HISTORY|COMMENT|CONTINUE|HIERARCH|SIMPLE|XTENSION|BITPIX|NAXIS\d*|PCOUNT|GCOUNT|GROUPS|BSCALE|BZERO)$", re.I
+)
+
+
 class Repair(_Table):
     """A header value put right in memory: the raw stays as it is, the product says so."""
 
@@ -247,6 +261,22 @@ class Repair(_Table):
     value: bool | int | float | str
     reason: str = Field(min_length=1)
     who: str = Field(min_length=1)
+
+    @field_validator("keyword")
+    @classmethod
+    def _must_hold_a_value(cls, keyword: str) -> str:
+        if _NO_VALUE.match(keyword):
+            raise ValueError("a keyword that holds a value, and not one of the file's own structure")
+        return keyword
+
+    @field_validator("value", "reason", "who")
+    @classmethod
+    def _must_fit_into_a_header(cls, text: Any, info: ValidationInfo) -> Any:
+        if isinstance(text, str) and not text.isprintable():
+            raise ValueError("one line of text")
+        if info.field_name == "value" and not str(text).isascii():
+            raise ValueError("text in ASCII, for a FITS header holds no other")
+        return text
 
     @model_validator(mode="after")
     def _must_name_its_frames(self) -> Repair:
