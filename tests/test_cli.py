@@ -450,3 +450,14 @@ def test_a_simulation_never_overwrites_real_data(night: SmallNight) -> None:
     assert result.exit_code == 2
     assert "already holds data" in result.stderr
     assert night.raw(ONE).read_bytes() == content
+
+
+def test_a_repair_of_no_raw_is_a_warning(night: SmallNight) -> None:
+    file = night.root / "observatory.toml"
+    file.write_text(
+        "[data]\nroot = '.'\n[[repairs]]\nfiles = 'q*'\nkeyword = 'EGAIN'\nvalue = 2\nreason = 'x'\nwho = 'A'\n"
+    )
+    for words in (("config", "check", file), ("groups", night.root, "--config", file)):
+        told = nightdesk(*words)
+        assert told.exit_code == 0
+        assert "the repair of EGAIN (files = q*) concerns no raw on the disk." in told.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import struct
 import tracemalloc
 from functools import partial
@@ -17,10 +18,11 @@ from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.frame import read_raw
 from nightdesk.io.inventory import take_inventory
 from nightdesk.io.master import read_master
+from nightdesk.io.repair import idle_repairs
 from nightdesk.io.section import parse_section
 from nightdesk.manifest import read_manifest
 from nightdesk.settings import Instrument, Settings
-from nightdesk.steps import reduce
+from nightdesk.steps import reduce, report
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 from tests.small_night import SmallNight
 
@@ -180,6 +182,29 @@ class TestRepairs:
         night = self.repaired(night, files="r0743053*", value=7.0).run_to("isr")
         gains = [fits.getheader(night.product("postISR", name))["NDGAIN"] for name in night.names]
         assert gains == [7.0, 2.1, 2.1]
+
+    @pytest.mark.parametrize("keep", ["all", "stack"])
+    def test_repairs_stand_in_the_ledger_and_their_number_in_the_stack(self, night: SmallNight, keep: str) -> None:
+        night.write_raw(night.names[0], EGAIN=0.0)
+        repairs = [{**REPAIR, "night": "2026-11-21"}, {**REPAIR, "keyword": "OBSERVER", "value": "A", "files": "*53*"}]
+        night = SmallNight(night.root, tables={"repairs": repairs, "products": {"keep": keep}})
+        reduce.run(night.settings, night.group)
+        manifest = read_manifest(night.settings, night.group)
+        assert manifest is not None
+        first, *others = (raw["repairs"] for raw in manifest["raws"])
+        told = {"keyword": "EGAIN", "was": "0.0", "value": 2.1, "reason": "the camera wrote 0", "who": "A. Observer"}
+        assert first == [told, {**told, "keyword": "OBSERVER", "was": None, "value": "A"}]
+        assert others == [[{**told, "was": "2.1"}]] * 2
+        assert fits.getheader(night.layout.stack)["NREPAIR"] == 4
+
+    def test_a_repair_of_no_frame_is_told(self, night: SmallNight) -> None:
+        repairs = [{**REPAIR, "files": "r07530*"}, {**REPAIR, "night": "2026-11-21"}, {**REPAIR, "files": "r07430*"}]
+        night = SmallNight(night.root, tables={"repairs": repairs})
+        raws = take_inventory(night.settings).raws
+        (idle,) = idle_repairs(night.settings, raws)
+        assert idle == "the repair of egain (files = r07530*) concerns no raw on the disk"
+        told = json.loads((night.root / report.run(night.settings, night.night)).read_text())
+        assert told["repairs"] == [idle]
 
     def test_a_repair_can_mend_what_sorts_a_frame(self, night: SmallNight) -> None:
         night.write_raw(night.names[0], FILTER="")

@@ -26,6 +26,9 @@ def check(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An observatory.toml.")],
 ) -> None:
     """Read a configuration and say in a sentence whether it is right; if not: line, key and what was expected."""
+    from nightdesk.io.inventory import take_inventory
+    from nightdesk.io.repair import idle_repairs
+
     with told_plainly():
         settings = load_settings(file)
     console.print(
@@ -35,6 +38,9 @@ def check(
         highlight=False,
         soft_wrap=True,
     )
+    if settings.repairs and settings.root.is_dir():
+        for sentence in idle_repairs(settings, take_inventory(settings).raws):
+            console.print(f"[yellow]warning[/yellow]   {escape(sentence)}.", highlight=False, soft_wrap=True)
 
 
 @config_app.command()

@@ -32,6 +32,7 @@ def groups(
 ) -> None:
     """List what is on the disk: each group, its frames, its state, and why."""
     from nightdesk.io.inventory import take_inventory
+    from nightdesk.io.repair import idle_repairs
 
     with told_plainly():
         settings = settings_from(data, config)
@@ -43,6 +44,8 @@ def groups(
             state, why = _state_of(settings, group, inventory)
             table.add_row(group.key, str(len({facts.name for facts in raws})), state, escape(why))
     console.print(table if table.row_count else "No group of science frames is on the disk.")
+    for sentence in idle_repairs(settings, inventory.raws, only):
+        console.print(f"[yellow]warning[/yellow]   {escape(sentence)}.", highlight=False, soft_wrap=True)
     for facts in inventory.raws:
         if facts.kind == "rejected":
             reason = f"{facts.path}: {facts.reason}.".encode("ascii", "backslashreplace").decode()

@@ -17,7 +17,7 @@ from nightdesk.errors import FrameError
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.detector import trimmed_shape
 from nightdesk.io.header import complete_header, find_number, find_text, mend_cards
-from nightdesk.io.repair import apply_repairs, find_repairs
+from nightdesk.io.repair import apply_repairs, find_repairs, list_repairs
 from nightdesk.night import night_of, parse_moment
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _open_header(
     settings: Settings, path: Path, size: int
 ) -> tuple[fits.Header, tuple[int, ...], int, tuple[str, Instrument] | None]:
     """Return the repaired header of the image that counts, its shape, the bytes missing, and the instrument."""
-    headers, missing = _walk_file(path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values()))
+    headers, missing = _walk_raw(settings, path, size)
     header, shape = image_header(headers)
     apply_repairs(header, find_raw_repairs(settings, path, header))
     chosen = _instrument_of(settings, header)
@@ -153,6 +153,24 @@ def _open_header(
         header, shape = image_header(headers, chosen[1].extension)
         apply_repairs(header, find_raw_repairs(settings, path, header, chosen[1]))
     return header, shape, missing, chosen
+
+
+def _walk_raw(settings: Settings, path: Path, size: int) -> tuple[list[fits.Header], int]:
+    return _walk_file(path, size, most_bytes=8 * max(i.max_pixels for i in settings.instruments.values()))
+
+
+def repairs_made(settings: Settings, path: Path) -> list[dict[str, Any]]:
+    """Return what is repaired in a raw's header, for the ledger; nothing where it cannot be read."""
+    if not settings.repairs or not path.is_file():
+        return []
+    try:
+        *_, chosen = _open_header(settings, path, path.stat().st_size)
+        headers, _ = _walk_raw(settings, path, path.stat().st_size)
+    except NotFitsError:
+        return []
+    instrument = chosen[1] if chosen else None
+    header, _ = image_header(headers, instrument.extension if instrument else None)
+    return list_repairs(header, find_raw_repairs(settings, path, header, instrument))
 
 
 def open_headers(path: Path) -> list[fits.Header]:

@@ -15,6 +15,7 @@ from nightdesk.io.layout import report_path
 from nightdesk.io.master_ledger import read_ledger
 from nightdesk.io.raw import folder_night
 from nightdesk.io.rejection import night_of_raw, write_rejections
+from nightdesk.io.repair import idle_repairs
 from nightdesk.manifest import SCHEMA, read_manifest
 from nightdesk.readiness import differs, out_of_date
 from nightdesk.steps import tidy
@@ -57,6 +58,7 @@ def run(settings: Settings, night: date) -> str:
         "counts": dict(sorted(Counter(entry["state"] for entry in groups).items())),
         "groups": [{key: value for key, value in entry.items() if key != "raws"} for entry in groups],
         "raws": [_raw(facts, fates.get(facts.path), calibrations.get(facts.path), night) for facts in raws],
+        "repairs": idle_repairs(settings, inventory.raws, night),
         "nothing": "" if raws else why_empty(settings, night, {facts.night for facts in inventory.raws}),
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
     }
@@ -138,6 +140,7 @@ def _as_text(report: dict[str, Any]) -> str:
         lines.append(f"{entry['state']:<12} {entry['group']}: {entry['reason']}")
         lines += [f"{'':<12} out of date: {reason}" for reason in entry["out_of_date"]]
         lines += [f"{'':<12} {role}: {place}" for role, place in entry["masters"].items()]
+    lines += [f"{'warning':<12} {sentence}." for sentence in report["repairs"]]
     lines.append("")
     for raw in report["raws"]:
         notes = "; ".join([*([raw["reason"]] if raw["reason"] else []), *raw["notes"]])

@@ -75,6 +75,8 @@ def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header
     header.add_history(
         f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass."
     )
+    if any("NREPAIR" in one for one in headers):
+        header["NREPAIR"] = (sum(int(one.get("NREPAIR", 0)) for one in headers), "header values repaired in its raws")
     _add_residuals(header, headers)
     header.add_history(f"Align: {_ways(headers)} onto the grid of {names[0]}, footprint {settings.footprint}.")
     return header

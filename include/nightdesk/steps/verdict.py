@@ -17,6 +17,7 @@ from nightdesk.io.atomic import write_json
 from nightdesk.io.frame import RECIPE, WARNING, read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import EXTINCTION, POST_ISR, Layout
+from nightdesk.io.raw import repairs_made
 from nightdesk.io.repair import repairs_hash
 from nightdesk.manifest import SCHEMA, FileState
 from nightdesk.quality import Quality, grade_stack
@@ -233,6 +234,8 @@ def _raws(work: Work, outcome: _Outcome) -> list[dict[str, Any]]:
         file = work.settings.root / path
         sha256 = hash_file(file) if file.is_file() else None
         told_of = {"fate": fate, "reason": reason, **_warning(work, name), **alignment.get(name, {})}
+        if repairs := repairs_made(work.settings, file):
+            told_of["repairs"] = repairs
         rows.append({**raw, "path": path, "sha256": sha256, **told_of})
     return rows
 
