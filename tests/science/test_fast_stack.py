@@ -141,3 +141,23 @@ def test_the_table_of_unequal_noise_is_the_integral() -> None:
         each = mean * (sigmas[:, None] ** 2 + starlight) / (sky + starlight)
         integral = unequal_median_variance(np.sqrt(each.T)) * 7 / median_variance_factor(7)
         np.testing.assert_allclose(_noise_of_all(mean, sigmas), integral, rtol=precision)
+
+
+@pytest.mark.parametrize("n", [8, 9, 20, 31])
+def test_parts_of_many_frames_are_as_if_each_was_integrated(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frames of mildly unequal noise, of which some miss at each pixel."""
+    from nightdesk.science import stack_variance
+
+    random = np.random.default_rng(n)
+    used = np.ones((n, 1, 60), bool)
+    for pixel in range(1, 60):
+        used[random.choice(n, size=random.integers(1, 4), replace=False), 0, pixel] = False
+    independent = np.broadcast_to(np.geomspace(60.0, 3000.0, 60), used.shape)
+    for sigmas in (np.linspace(10.0, 12.4, n), 10.0 * np.exp(random.uniform(0.0, 0.2, n))):
+        options = {"sigmas": sigmas, "offset_groups": np.arange(n)}
+        found = stack_variance.median_variance(independent, 0.0 * independent, used, **options)
+        with monkeypatch.context() as changed:
+            changed.setattr(stack_variance, "MANY", n + 1)
+            exact = stack_variance.median_variance(independent, 0.0 * independent, used, **options)
+        assert found[0, 0] == exact[0, 0]
+        np.testing.assert_allclose(found, exact, rtol=4e-3)

@@ -15,6 +15,10 @@ NODES: Final = 4096
 DEGREE: Final = 16
 """Of the polynomial that fills it from so many integrals and one: off by 1e-4 where one frame is 3 times as noisy."""
 
+MANY: Final = 8
+MILD: Final = 1.25
+"""Of so many frames, none of which is by more than this noisier than another, a part is not integrated by itself."""
+
 TINY: Final = 1e-9
 
 Image = NDArray[np.float64]
@@ -217,6 +221,8 @@ def _median_noise(independent: Cube, used: Mask, sigmas: NDArray[np.float64]) ->
     mean = _mean(independent, used)
     if np.ptp(sigmas) == 0:
         return mean
+    if len(sigmas) >= MANY and sigmas.max() <= MILD * sigmas.min():
+        return _mild_noise(mean, used, sigmas)
     noise = np.zeros(mean.shape)
     patterns, which = np.unique(used.reshape(len(used), -1), axis=1, return_inverse=True)
     for number, pattern in enumerate(patterns.T):
@@ -226,17 +232,39 @@ def _median_noise(independent: Cube, used: Mask, sigmas: NDArray[np.float64]) ->
     return noise
 
 
+def _mild_noise(mean: Image, used: Mask, sigmas: NDArray[np.float64]) -> Image:
+    """Do that for many frames of much the same noise, of which there are too many choices to integrate each.
+
+    What unequal noise takes from the variance goes with the square of its spread, and hardly with anything else.
+    """
+    squares = sigmas**2
+    count = np.count_nonzero(used, axis=0)
+    sky, second = np.zeros(mean.shape), np.zeros(mean.shape)
+    for square, there in zip(squares.tolist(), used, strict=True):
+        sky += square * there
+        second += square**2 * there
+    some = np.maximum(count, 1)
+    sky = np.where(count > 0, sky / some, 1.0)  # a pixel that no frame is used for has no noise either
+    spread = np.maximum(second / some / sky**2 - 1.0, 0.0) / float(np.var(squares) / np.mean(squares) ** 2)
+    noise = mean * (1.0 + (_share_of_mean(mean, sky, sigmas) - 1.0) * spread)
+    return np.where(count == len(used), _noise_of_all(mean, sigmas), noise)
+
+
 def _noise_of_all(mean: Image, sigmas: NDArray[np.float64]) -> Image:
     r"""Return the same where all frames are used, by a table.
 
     With :math:`t = V_{sky} / (V_{sky} + s)` it is the mean variance times a function of t alone: that of frames
     with the variances :math:`1 + (\sigma_i^2 / V_{sky} - 1) t`.
     """
-    sky, table = _noise_table(sigmas.tobytes())
+    return np.asarray(mean * _share_of_mean(mean, _noise_table(sigmas.tobytes())[0], sigmas))
+
+
+def _share_of_mean(mean: Image, sky: float | Image, sigmas: NDArray[np.float64]) -> Image:
     place = sky / (sky + np.maximum(mean - sky, 0.0)) * NODES
+    table = _noise_table(sigmas.tobytes())[1]
     node = np.clip(place.astype(np.intp), 0, NODES - 1)
     low = table[node]
-    return np.asarray(mean * (low + (place - node) * (table[node + 1] - low)))
+    return np.asarray(low + (place - node) * (table[node + 1] - low))
 
 
 @lru_cache(maxsize=256)
