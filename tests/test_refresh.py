@@ -17,6 +17,7 @@ from nightdesk.readiness import needs_run, out_of_date
 from nightdesk.settings import Settings, default_settings
 from nightdesk.simulate import simulate
 from nightdesk.steps import build_masters, reduce
+from tests.small_night import SmallNight
 
 YESTERDAY, TONIGHT = date(2026, 11, 20), date(2026, 11, 21)
 
@@ -105,8 +106,25 @@ def test_why_a_master_was_taken(night: Dawn) -> None:
     told = nightdesk("why", raw).output
     lines = {line.split("│")[2].strip(): line for line in told.splitlines() if "calibs/" in line}
     assert "taken" in lines["calibs/2026-11-21/bias2x2.fits"]
-    assert "would fit, but is farther" in lines["calibs/2026-11-20/bias2x2.fits"]
+    assert "would fit, but is farther or less alike" in lines["calibs/2026-11-20/bias2x2.fits"]
     assert "1 day earlier" in lines["calibs/2026-11-20/bias2x2.fits"]
+
+
+def test_why_is_told_for_the_group_and_its_configuration(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path / "data").write()
+    for name, temperature in zip(night.names, (-30.0, -20.0, -20.0), strict=True):
+        night.write_raw(name, **{"CCD-TEMP": temperature})
+    night.write_master("dark2x2.fits", night.bias, **{"EXPTIME": 1.0, "CCD-TEMP": -20.0})
+    told = nightdesk("why", night.raw(night.names[0])).output
+    assert "60 s, -20 C" in told
+    assert [line for line in told.splitlines() if "dark2x2" in line and "taken" in line]
+    config = night.root / "observatory.toml"
+    config.write_text('[data]\nroot = "."\n[filters.R]\nextinction = 0.1\nflat = "none"\ndark = "none"\n')
+    told = nightdesk("why", night.raw(night.names[0]), "--config", config).output
+    (dark,) = (line for line in told.splitlines() if "dark2x2" in line)
+    (flat,) = (line for line in told.splitlines() if "Rflatnorm" in line)
+    assert 'would fit, but [filters.R] dark = "none"' in dark
+    assert 'would fit, but [filters.R] flat = "none"' in flat
 
 
 def test_the_command_builds_masters(tmp_path: Path) -> None:

@@ -70,6 +70,8 @@ class Inputs:
     raw_shape: tuple[int, ...] = ()
     exposure: float | None = None
     temperature: float | None = None
+    readout_mode: str = ""
+    camera: str = ""
 
     @property
     def states(self) -> frozenset[FileState]:
@@ -85,24 +87,33 @@ def write_inputs(
     layout: Layout, run_id: str, raws: Iterable[RawFacts], selection: Selection, bias_pair: tuple[str, ...]
 ) -> Inputs:
     """Write down what a run sets out with, before anything else is done."""
+    inputs = inputs_of(layout, run_id, raws, selection, bias_pair)
+    with locked(layout.lock.with_name(".inputs.lock")):
+        _write(layout, inputs)
+    return inputs
+
+
+def inputs_of(
+    layout: Layout, run_id: str, raws: Iterable[RawFacts], selection: Selection, bias_pair: tuple[str, ...] = ()
+) -> Inputs:
+    """Return what a run of these raws sets out with."""
     frames = tuple(sorted(selection.frames))
-    binning = next((facts.binning for facts in selection.frames.values()), "")
-    inputs = Inputs(
+    first = next(iter(selection.frames.values()), None)
+    return Inputs(
         run_id=run_id,
         raws={facts.path: {"name": facts.name, "size": facts.size, "mtime_ns": facts.mtime_ns} for facts in raws},
         sidecar=sidecar_state(layout),
         frames=frames,
         left_out=dict(sorted(selection.left_out.items())),
         shape=common_shape(selection.frames.values()),
-        binning=binning,
+        binning=first.binning if first else "",
         bias_pair=bias_pair,
         raw_shape=most_frequent(facts.raw_shape for facts in selection.frames.values()),
         exposure=next((facts.exposure for facts in selection.frames.values() if facts.exposure), None),
         temperature=typical_temperature(selection.frames.values()),
+        readout_mode=first.readout_mode if first else "",
+        camera=first.camera if first else "",
     )
-    with locked(layout.lock.with_name(".inputs.lock")):
-        _write(layout, inputs)
-    return inputs
 
 
 def _write(layout: Layout, inputs: Inputs) -> None:
@@ -122,6 +133,8 @@ def _write(layout: Layout, inputs: Inputs) -> None:
             "raw_shape": list(inputs.raw_shape),
             "exposure": inputs.exposure,
             "temperature": inputs.temperature,
+            "readout_mode": inputs.readout_mode,
+            "camera": inputs.camera,
         },
     )
 
@@ -144,6 +157,8 @@ def read_inputs(layout: Layout) -> Inputs | None:
         raw_shape=tuple(values["raw_shape"]),
         exposure=values["exposure"],
         temperature=values["temperature"],
+        readout_mode=values.get("readout_mode", ""),
+        camera=values.get("camera", ""),
     )
 
 

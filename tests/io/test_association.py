@@ -13,8 +13,9 @@ from astropy.io import fits
 
 from nightdesk.errors import SetupError
 from nightdesk.io.association import Wanted, choose_master, explain_lack, find_masters, list_candidates
-from nightdesk.manifest import require_inputs
+from nightdesk.manifest import read_manifest, require_inputs
 from nightdesk.settings import Settings
+from nightdesk.steps import reduce
 from tests.small_night import NIGHT, SmallNight
 
 SHAPE = (10, 12)
@@ -74,6 +75,20 @@ def test_distances_in_words(tmp_path: Path) -> None:
     [
         ("bias", "bias2x2.fits", {"shape": (9, 9)}, {}, "it is 9 x 9 pixels, the frames are 12 x 10"),
         ("bias", "bias2x2.fits", {"XBINNING": 1, "YBINNING": 1}, {}, "its binning is 1x1, that of the frames 2x2"),
+        (
+            "bias",
+            "bias2x2.fits",
+            {"INSTRUME": "red"},
+            {"camera": "blue"},
+            "its INSTRUME is red, that of the frames blue",
+        ),
+        (
+            "dark",
+            "dark2x2.fits",
+            {"READOUTM": "Fast", "EXPTIME": 1.0},
+            {"readout_mode": "Slow"},
+            "its readout mode is Fast, that of the frames Slow",
+        ),
         ("flat", "Rflatnorm2x2.fits", {"FILTER": "V"}, {}, "its filter is V, that of the frames R"),
         (
             "dark",
@@ -90,7 +105,7 @@ def test_distances_in_words(tmp_path: Path) -> None:
             r"it contains the bias \(DARKBIAS = T\), so it cannot be scaled from 30 s to the 60 s",
         ),
     ],
-    ids=["shape", "binning", "filter", "temperature", "exposure"],
+    ids=["shape", "binning", "camera", "readout mode", "filter", "temperature", "exposure"],
 )
 def test_each_criterion_is_named(
     tmp_path: Path, kind: str, name: str, cards: dict[str, Any], asked: dict[str, Any], fault: str
@@ -124,6 +139,38 @@ def test_a_dark_that_fits_is_taken_before_a_nearer_one_that_does_not(tmp_path: P
     assert chosen.path.name == "dark2x2_60s_-20C.fits"
 
 
+@pytest.mark.parametrize(
+    ("darks", "taken"),
+    [
+        ({"dark2x2.fits": (10.0, -20.0), "dark2x2_300s_-20C.fits": (300.0, -20.0)}, "dark2x2_300s_-20C.fits"),
+        ({"dark2x2.fits": (300.0, -18.5), "dark2x2_300s_-20C.fits": (300.0, -20.0)}, "dark2x2_300s_-20C.fits"),
+        ({"dark2x2.fits": (300.0, -20.0), "dark2x2_200s_-20C.fits": (200.0, -20.0)}, "dark2x2.fits"),
+        ({"dark2x2.fits": (300.0, -20.0), "dark2x2_301s_-20C.fits": (301.0, -20.0)}, "dark2x2.fits"),
+        ({"dark2x2.fits": (10.0, -20.0), "dark2x2_900s_-20C.fits": (900.0, -20.0)}, "dark2x2_900s_-20C.fits"),
+    ],
+    ids=["exposure", "temperature", "plain name", "as good as the same", "ratio"],
+)
+def test_of_a_nights_darks_the_most_alike_is_taken(
+    tmp_path: Path, darks: dict[str, tuple[float, float]], taken: str
+) -> None:
+    for name, (exposure, temperature) in darks.items():
+        write(tmp_path, name, days(0), EXPTIME=1.0, DARKEXP=exposure, CCD_TEMP=temperature)
+    chosen = choose_master(settings(tmp_path), wanted(exposure=300.0, temperature=-20.0), "dark")
+    assert chosen is not None
+    assert chosen.path.name == taken
+
+
+def test_a_flat_of_another_readout_mode_serves(tmp_path: Path) -> None:
+    write(tmp_path, "Rflatnorm2x2.fits", days(0), READOUTM="Fast")
+    assert choose_master(settings(tmp_path), wanted(readout_mode="Slow"), "flat")
+
+
+def test_a_pattern_of_cameras_stands_for_all_of_them(tmp_path: Path) -> None:
+    write(tmp_path, "bias2x2.fits", days(0), INSTRUME="SBIG ST-10 (new driver)")
+    several = settings(tmp_path, instruments={"sbig": {"match": {"INSTRUME": "SBIG*"}}})
+    assert choose_master(several, wanted(camera="SBIG ST-10"), "bias")
+
+
 def test_masters_of_another_instrument_are_not_seen(tmp_path: Path) -> None:
     write(tmp_path, "bias2x2.fits")
     assert list(list_candidates(settings(tmp_path), wanted(instrument="red"), "bias")) == []
@@ -149,6 +196,26 @@ class TestGroup:
         night.write_master("dark2x2.fits", night.bias, EXPTIME=30.0, DARKBIAS=True)
         with pytest.raises(SetupError, match=r'no master dark: .*DARKBIAS = T.* dark = "none"'):
             night.list_raws()
+
+    def test_a_dark_beyond_the_window_is_told(self, night: SmallNight) -> None:
+        night.write_master("2026-10-01/dark2x2.fits", night.bias, EXPTIME=30.0)
+        reduce.run(night.settings, night.group)
+        manifest = read_manifest(night.settings, night.group)
+        assert manifest is not None
+        assert manifest["reason"].endswith(
+            "No master dark was used: calibs/2026-10-01/dark2x2.fits is 51 days away, the window is 30."
+        )
+        without = SmallNight(night.root, tables={"filters": {"R": {"extinction": 0.1, "dark": "none"}}})
+        assert "No master dark" not in reduce.run(without.settings, without.group)
+
+    def test_the_ledger_of_the_notebook_names_masters_and_distances(self, night: SmallNight) -> None:
+        old = SmallNight(night.root, profile="notebook")
+        reduce.run(old.settings, old.group)
+        manifest = read_manifest(old.settings, old.group)
+        assert manifest is not None
+        told = {entry["role"]: (entry["path"], entry.get("days")) for entry in manifest["inputs"]}
+        assert told["master bias"] == ("calibs/bias2x2.fits", None)
+        assert told["master flat"] == ("calibs/Rflatnorm2x2.fits", None)
 
     def test_darks_that_are_not_wanted_are(self, night: SmallNight) -> None:
         night.write_master("dark2x2.fits", night.bias, EXPTIME=30.0, DARKBIAS=True)

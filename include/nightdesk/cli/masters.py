@@ -25,13 +25,14 @@ from nightdesk.cli.base import (
     told_plainly,
 )
 from nightdesk.errors import NightdeskError, SetupError, StaleProduct
+from nightdesk.group import Group
 
 if TYPE_CHECKING:
     from datetime import date
 
-    from nightdesk.group import Group
     from nightdesk.io.association import Wanted
     from nightdesk.io.inventory import Inventory
+    from nightdesk.io.layout import Layout
     from nightdesk.settings import Settings
 
 
@@ -135,18 +136,20 @@ def why(
     config: ConfigFile = None,
 ) -> None:
     """Show which masters there are for a frame, how far each is, and which criterion it fails."""
-    from nightdesk.io.association import KINDS, list_candidates
+    from nightdesk.io.association import KINDS, list_candidates, unused_kinds
 
     with told_plainly():
         place = Path(os.path.abspath(frame))  # noqa: PTH100 - links are left as they are
         settings = settings_from(data or _root_above(place), config)
-        wanted = _wanted_for(settings, place)
+        wanted, layout = _wanted_for(settings, place)
+        unused = unused_kinds(settings, layout) if layout else {}
     table = Table(*(Column(title, no_wrap=True) for title in ("kind", "master", "distance")), "verdict")
     for kind in KINDS:
         candidates = list(list_candidates(settings, wanted, kind))
-        taken = next((one for one in candidates if one.fits), None)
+        taken = next((one for one in candidates if one.fits and kind not in unused), None)
         for one in candidates:
-            verdict = "taken" if one is taken else "would fit, but is farther" if one.fits else "; ".join(one.failed)
+            fitting = f"would fit, but {unused[kind]}" if kind in unused else "would fit, but is farther or less alike"
+            verdict = "taken" if one is taken else fitting if one.fits else "; ".join(one.failed)
             name = one.path.relative_to(settings.root).as_posix()
             table.add_row(kind.replace("_", " "), escape(name), one.distance, escape(verdict))
         if not candidates:
@@ -170,11 +173,15 @@ def _root_above(frame: Path) -> Path:
     raise SetupError(f"{frame} lies below no raw/ or processed/: give the data root by --data.")
 
 
-def _wanted_for(settings: Settings, frame: Path) -> Wanted:
+def _wanted_for(settings: Settings, frame: Path) -> tuple[Wanted, Layout | None]:
+    """Return what masters are wanted for: by all of a science frame's group, whose layout comes with it."""
     from datetime import date
 
-    from nightdesk.io.association import Wanted
+    from nightdesk.io.association import Wanted, wanted_of
+    from nightdesk.io.inventory import select_frames, take_inventory
+    from nightdesk.io.layout import Layout
     from nightdesk.io.raw import read_facts
+    from nightdesk.manifest import inputs_of
 
     root = Path(os.path.abspath(settings.root))  # noqa: PTH100
     if not frame.is_file() or root not in frame.parents:
@@ -185,7 +192,15 @@ def _wanted_for(settings: Settings, frame: Path) -> Wanted:
     )
     if facts.kind in ("rejected", "ignored"):
         raise SetupError(f"{frame.name}: {facts.reason}.")
-    return Wanted(
+    if facts.kind == "science":
+        named = Group(date.fromisoformat(facts.night), facts.target, facts.filter_name, facts.instrument)
+        group, raws = take_inventory(settings).of_group(named)
+        selection = select_frames(raws, any_exposure=settings.combine.scale != "none")
+        if facts.name in selection.left_out:
+            raise SetupError(f"{frame.name} is left out: {selection.left_out[facts.name]}.")
+        layout = Layout(settings, group)
+        return wanted_of(layout, inputs_of(layout, "", raws, selection)), layout
+    wanted = Wanted(
         night=date.fromisoformat(facts.night),
         instrument=facts.instrument,
         binning=facts.binning,
@@ -193,4 +208,7 @@ def _wanted_for(settings: Settings, frame: Path) -> Wanted:
         shape=facts.shape,
         exposure=facts.exposure,
         temperature=facts.temperature,
+        readout_mode=facts.readout_mode,
+        camera=facts.camera,
     )
+    return wanted, None

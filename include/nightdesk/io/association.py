@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass, field
 from datetime import date
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from nightdesk.errors import SetupError
+from nightdesk.io.header import find_text
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.master import MasterFacts, read_master_facts
 
@@ -34,6 +37,8 @@ class Wanted:
     shape: tuple[int, ...] = ()
     exposure: float | None = None
     temperature: float | None = None
+    readout_mode: str = ""
+    camera: str = ""
 
 
 @dataclass(frozen=True)
@@ -68,10 +73,12 @@ def distance_words(days: int | None) -> str:
 def list_candidates(settings: Settings, wanted: Wanted, kind: str, *, near: bool = False) -> Iterator[Candidate]:
     """Yield every master of a kind that there is for the instrument, in the order in which they would be taken.
 
-    The night's own first, then by distance (of two as near, the earlier), then those without a night. With `near` those
-    beyond the window are not looked for: of an archive's thousand nights few folders are opened.
+    The night's own first, then by distance (of two as near, the earlier), then those without a night. Of the darks of
+    one night that of the nearest exposure (by ratio) comes first, then that of the nearest temperature. With `near`
+    those beyond the window are not looked for: of an archive's thousand nights few folders are opened.
     """
-    for path, night in sorted(_files(settings, wanted, kind, near=near), key=lambda item: _order(wanted, *item)):
+    files = _files(settings, wanted, kind, near=near)
+    for path, night in sorted(files, key=lambda item: _order(settings, wanted, kind, *item)):
         days = None if night is None else (night - wanted.night).days
         yield Candidate(kind, path, days, tuple(_faults(settings, wanted, kind, path, days)))
 
@@ -130,6 +137,8 @@ def wanted_of(layout: Layout, inputs: Inputs) -> Wanted:
         shape=inputs.shape,
         exposure=inputs.exposure,
         temperature=inputs.temperature,
+        readout_mode=inputs.readout_mode,
+        camera=inputs.camera,
     )
 
 
@@ -156,6 +165,32 @@ def find_masters(settings: Settings, layout: Layout, inputs: Inputs) -> Masters:
     paths = {role: one.path if one else None for role, one in chosen.items()}
     distances = {role: one.days for role, one in chosen.items() if one}
     return Masters(paths["bias"], paths["dark"], paths["flat"], paths["bad pixels"], distances)
+
+
+def unused_kinds(settings: Settings, layout: Layout) -> dict[str, str]:
+    """Return the kinds of master that a group does without by its configuration, and by which setting."""
+    if settings.profile == "notebook":
+        return dict.fromkeys(("dark", "bad_pixels"), 'profile = "notebook"')
+    group, chosen = layout.group, settings.filter_of(layout.group)
+    name = group.instrument or next(iter(settings.instruments))
+    told = {
+        "bias": f'[instruments.{name}] bias = "none"' if settings.instrument_of(group).bias == "none" else "",
+        "dark": f'[filters.{group.filter_name}] dark = "none"' if chosen.dark == "none" else "",
+        "flat": f'[filters.{group.filter_name}] flat = "none"' if chosen.flat == "none" else "",
+    }
+    return {kind: setting for kind, setting in told.items() if setting}
+
+
+def passed_over(settings: Settings, layout: Layout, inputs: Inputs, masters: Masters) -> list[str]:
+    """Return a sentence for each master that could be had without, where there is one beyond its window."""
+    wanted, unused = wanted_of(layout, inputs), unused_kinds(settings, layout)
+    missing = {"dark": masters.dark is None, "bad_pixels": masters.bad_pixels is None}
+    told = []
+    for kind in (kind for kind, lacks in missing.items() if lacks and kind not in unused):
+        if nearest := next(list_candidates(settings, wanted, kind), None):
+            place = nearest.path.relative_to(settings.root).as_posix()
+            told.append(f"No master {kind.replace('_', ' ')} was used: {place} is {'; '.join(nearest.failed)}.")
+    return told
 
 
 def _dark(settings: Settings, layout: Layout, wanted: Wanted) -> Candidate | None:
@@ -251,10 +286,26 @@ def _listed(folder: Path) -> list[Path]:
         return []
 
 
-def _order(wanted: Wanted, path: Path, night: date | None) -> tuple[Any, ...]:
+def _order(settings: Settings, wanted: Wanted, kind: str, path: Path, night: date | None) -> tuple[Any, ...]:
     days = 0 if night is None else (night - wanted.night).days
-    # The plain name is the most numerous set's: of a night's darks that fit it is preferred.
-    return night is None, abs(days), days > 0, len(path.name), path.name
+    near = abs(days) <= getattr(settings.calibs.window, kind)
+    unlike = _unlikeness(wanted, path) if kind == "dark" and near else ()
+    # The plain name is the most numerous set's: of a night's darks as like it is preferred.
+    return night is None, abs(days), days > 0, unlike, len(path.name), path.name
+
+
+def _unlikeness(wanted: Wanted, path: Path) -> tuple[float, float]:
+    """Return how far a dark's exposure (ratio, as a logarithm) and temperature (C) are; what is unknown comes last."""
+    try:
+        facts = read_master_facts(path)
+    except SetupError:
+        return math.inf, math.inf
+    ratio = degrees = math.inf
+    if wanted.exposure and facts.exposure and min(wanted.exposure, facts.exposure) > 0:
+        ratio = round(abs(math.log(wanted.exposure / facts.exposure)), 2)  # exposures within 1 % are the same
+    if wanted.temperature is not None and facts.temperature is not None:
+        degrees = abs(wanted.temperature - facts.temperature)
+    return ratio, degrees
 
 
 def _faults(settings: Settings, wanted: Wanted, kind: str, path: Path, days: int | None) -> Iterator[str]:
@@ -268,6 +319,7 @@ def _faults(settings: Settings, wanted: Wanted, kind: str, path: Path, days: int
         yield str(error)
         return
     yield from _misfits(settings, wanted, kind, facts)
+    yield from _other_camera(settings, wanted, kind, facts)
 
 
 def _misfits(settings: Settings, wanted: Wanted, kind: str, facts: MasterFacts) -> Iterator[str]:
@@ -279,6 +331,21 @@ def _misfits(settings: Settings, wanted: Wanted, kind: str, facts: MasterFacts) 
         yield f"its filter is {facts.filter_name}, that of the frames {wanted.filter_name}"
     if kind == "dark":
         yield from _dark_misfits(settings, wanted, facts)
+
+
+def _other_camera(settings: Settings, wanted: Wanted, kind: str, facts: MasterFacts) -> Iterator[str]:
+    """Yield what tells another camera or readout: a bias or dark is of one readout mode, a flat serves all."""
+    instrument = settings.instruments[wanted.instrument or next(iter(settings.instruments))]
+    camera = find_text(facts.header, "", ("INSTRUME",)) or ""
+    pattern = instrument.match.get("INSTRUME", "").casefold()
+    same = camera.casefold() == wanted.camera.casefold() or (pattern and fnmatchcase(camera.casefold(), pattern))
+    if camera and wanted.camera and not same:
+        yield f"its INSTRUME is {camera}, that of the frames {wanted.camera}"
+    keywords = [source for source in instrument.keywords.readout_mode if isinstance(source, str)]
+    mode = find_text(facts.header, "", keywords) or ""
+    differ = mode.casefold() != wanted.readout_mode.casefold()
+    if kind in ("bias", "dark") and mode and wanted.readout_mode and differ:
+        yield f"its readout mode is {mode}, that of the frames {wanted.readout_mode}"
 
 
 def _dark_misfits(settings: Settings, wanted: Wanted, facts: MasterFacts) -> Iterator[str]:

@@ -130,6 +130,8 @@ def _set(
         shape=most_frequent(facts.shape for facts in frames),
         exposure=next((facts.exposure for facts in frames if facts.exposure is not None), None),
         temperature=typical_temperature(frames),
+        readout_mode=frames[0].readout_mode if frames else first.readout_mode,
+        camera=first.camera,
     )
     return CalibrationSet(kind, wanted, own_master(settings, wanted, kind), frames, left_out)
 

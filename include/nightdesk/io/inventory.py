@@ -39,7 +39,7 @@ class FactsCache:
         reading = self.settings.model_dump(
             mode="json", include={"site", "files", "ignore", "aliases", "instruments", "repairs"}
         )
-        self._version = digest({"reading": reading, "schema": 2})[:12]
+        self._version = digest({"reading": reading, "schema": 3})[:12]
 
     def facts(self, path: Path, size: int, mtime_ns: int) -> RawFacts:
         """Return the facts of a raw, from memory where it has not changed."""

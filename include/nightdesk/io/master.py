@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +50,7 @@ class MasterFacts:
     temperature: float | None = None
     contains_bias: bool = False
     recipe: str = ""
+    header: fits.Header = field(default_factory=fits.Header)
 
 
 _facts: dict[tuple[str, int, int], MasterFacts] = {}
@@ -99,6 +100,7 @@ def _facts_of(header: fits.Header) -> MasterFacts:
         temperature=_number(header, "CCD-TEMP"),
         contains_bias=header.get("DARKBIAS") is True,
         recipe=str(header.get("NDRECIPE", "")),
+        header=header,
     )
 
 

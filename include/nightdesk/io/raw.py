@@ -41,7 +41,7 @@ class RawFacts:
     `kind` is science, bias, dark, flat, ignored or rejected; `reason` says why for the last two. `target_text` and
     `filter_text` are the header's own words (after aliases). `shape` is that of the part with light, `raw_shape` that
     of the file's image. `missing` is how many bytes the file is shorter than its headers say (1 where only the fact is
-    known). `temperature` is the detector's, C.
+    known). `temperature` is the detector's, C; `camera` what INSTRUME says.
     """
 
     path: str
@@ -62,6 +62,7 @@ class RawFacts:
     shape: tuple[int, ...] = ()
     raw_shape: tuple[int, ...] = ()
     temperature: float | None = None
+    camera: str = ""
 
     @property
     def complete(self) -> bool:
@@ -447,6 +448,7 @@ def _sort(
         shape=shape,
         raw_shape=raw_shape,
         temperature=find_number(header, path.name, keywords.temperature),
+        camera=find_text(header, path.name, ("INSTRUME",)) or "",
         target_text=target or "",
         filter_text=filter_text or "",
         exposure=find_number(header, path.name, keywords.exposure),

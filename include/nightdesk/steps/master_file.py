@@ -54,7 +54,9 @@ def write_master(
     recipe : str
         The hash of all that it is made from.
     """
-    header = _header(chosen, frames, cards)
+    instrument = settings.instruments[chosen.wanted.instrument or next(iter(settings.instruments))]
+    modes = [source for source in instrument.keywords.readout_mode if isinstance(source, str)]
+    header = _header(chosen, frames, cards, (*_INHERITED, *modes))
     for role, path in masters:
         header[f"{role.upper()}FIL"] = path.relative_to(settings.root).as_posix()
     header["NDVERS"] = (__version__, "version of Nightdesk")
@@ -72,10 +74,12 @@ def write_master(
     write_hdus(chosen.path, hdus)
 
 
-def _header(chosen: CalibrationSet, frames: Sequence[RawImage], cards: Mapping[str, Any]) -> fits.Header:
+def _header(
+    chosen: CalibrationSet, frames: Sequence[RawImage], cards: Mapping[str, Any], inherited: Sequence[str]
+) -> fits.Header:
     header, first, wanted = fits.Header(), frames[0].header, chosen.wanted
     header["IMAGETYP"] = (chosen.kind, "type of frame")
-    for keyword in _INHERITED:
+    for keyword in inherited:
         if keyword in first:
             header[keyword] = (first[keyword], first.comments[keyword])
     x, _, y = wanted.binning.partition("x")

@@ -13,6 +13,7 @@ from nightdesk.desk.card import read_card
 from nightdesk.desk.night import note_group
 from nightdesk.desk.place import stack_card
 from nightdesk.errors import GroupError, NightdeskError, StaleProduct, one_line
+from nightdesk.io.association import passed_over
 from nightdesk.io.atomic import write_json
 from nightdesk.io.frame import RECIPE, WARNING, read_recipe
 from nightdesk.io.inventory import hash_file
@@ -136,7 +137,8 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
     graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
     counted = "1 frame is" if len(used) == 1 else f"{len(used)} frames are"
-    return _Outcome("done", f"{counted} in the stack{others}.{graded}", fates, quality)
+    lacks = "".join(f" {sentence}" for sentence in passed_over(work.settings, work.layout, work.inputs, work.masters))
+    return _Outcome("done", f"{counted} in the stack{others}.{graded}{lacks}", fates, quality)
 
 
 def _grade(work: Work, lost: int) -> Quality:
