@@ -107,6 +107,8 @@ export class Viewer extends EventTarget {
     if (this.wanted !== wanted) return;
     const before = this.image;
     this.image = facts;
+    // The whole stack in one tile comes first: coarse, but there at once. Of a frame it would have to be made.
+    if (!before && facts.step === "stack") this.tile("sci", facts.levels, 0, 0).arrived.then(() => this.draw());
     if (!before || before.shape.join() !== facts.shape.join()) this.fit();
     this.retable();
     this.dispatchEvent(new Event("image"));
@@ -212,7 +214,7 @@ export class Viewer extends EventTarget {
     context.fillStyle = "#08090f";
     context.fillRect(0, 0, canvas.width, canvas.height);
     if (!this.image || !this.view) return;
-    this.missing = 0;
+    this.missing = this.blank = 0; // tiles that are not here yet; those of which nothing coarser is here either
     const [ny, nx] = this.image.shape;
     const corner = this.toCanvas({ x: -0.5, y: ny - 0.5 }), opposite = this.toCanvas({ x: nx - 0.5, y: -0.5 });
     context.save();
@@ -259,7 +261,7 @@ export class Viewer extends EventTarget {
       const tile = this.tile(kind, level, row, column);
       if (tile.codes) { this.paintTile(kind, level, row, column, tile); continue; }
       this.missing++;
-      this.paintCoarser(kind, level, row, column);
+      if (!this.paintCoarser(kind, level, row, column)) this.blank++;
       if (!tile.awaited) tile.arrived.then(() => tile.codes && this.draw());
       tile.awaited = true;
     }
@@ -294,13 +296,14 @@ export class Viewer extends EventTarget {
   paintCoarser(kind, level, row, column) {
     for (let up = 1; level + up <= this.image.levels; up++) {
       const factor = 2 ** up, size = this.image.tile / factor;
-      if (size < 1) return;
+      if (size < 1) return false;
       const parent = this.store.peek(this.tileKey(this.image, kind, level + up, Math.floor(row / factor), Math.floor(column / factor)));
       if (!parent) continue;
       const part = { x: (column % factor) * size, y: (row % factor) * size, width: size, height: size };
       this.paintTile(kind, level + up, Math.floor(row / factor), Math.floor(column / factor), parent, part);
-      return;
+      return true;
     }
+    return false;
   }
 
   colour(kind, tile) {
