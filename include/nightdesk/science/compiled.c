@@ -23,7 +23,7 @@
 
 #define TILE 64
 /* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
-#define VERSION 2
+#define VERSION 3
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
@@ -190,9 +190,9 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
     return 0;
 }
 
-/* What is known of a row of a frame's masters: ADU, e-^2, e-, and what each pixel is to be divided by. */
+/* What is known of a row of a frame's masters, as `Prepared` has it. */
 typedef struct {
-    const double *pedestal, *pedestal_variance, *thermal, *sensitivity, *sensitivity_variance;
+    const double *pedestal, *pedestal_variance, *thermal, *sensitivity, *inverse_square, *sensitivity_variance;
     const uint16_t *flags;
 } masters;
 
@@ -214,12 +214,10 @@ static inline __attribute__((always_inline)) void calibrate_pixel(double count, 
     const double signal = ((present ? count : 0.0) - (present ? m->pedestal[x] : 0.0)) * c->gain;
     double shot = signal + m->thermal[x];
     shot = shot > 0.0 ? shot : 0.0;
-    const double light = m->sensitivity[x], squared = light * light;
-    const double independent = (shot + c->noise_squared) / squared;
-    const double ratio = signal / squared;
-    double common = m->pedestal_variance[x] / squared + ratio * ratio * m->sensitivity_variance[x];
+    const double independent = (shot + c->noise_squared) * m->inverse_square[x];
+    double common = m->pedestal_variance[x] + signal * signal * m->sensitivity_variance[x];
     common = present ? common : 0.0;
-    double value = signal / light, whole = (present ? independent : 0.0) + common;
+    double value = signal / m->sensitivity[x], whole = (present ? independent : 0.0) + common;
     if (c->single) { /* what a float32 product between the two corrections would have kept */
         value = (double)(float)((double)(float)value * c->factor);
         whole = (double)(float)((double)(float)whole * c->square);

@@ -22,7 +22,7 @@ SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
 
 
-VERSION = 2  # that of compiled.c
+VERSION = 3  # that of compiled.c
 
 
 def _load() -> ctypes.CDLL | None:
@@ -224,7 +224,7 @@ def easy_pixels(
 
 @dataclass(frozen=True)
 class RowsOfMasters:
-    """Where the rows of prepared masters stand in memory: six addresses a row, and what keeps them there."""
+    """Where the rows of prepared masters stand in memory: an address a row and plane, and what keeps them there."""
 
     addresses: NDArray[np.uintp]
     kept: Sequence[Any]
@@ -236,7 +236,7 @@ class RowsOfMasters:
         Parameters
         ----------
         planes : sequence of ndarray, shape (rows, nx)
-            Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
+            As :class:`~nightdesk.science.isr.Prepared` has them.
 
         Returns
         -------
@@ -260,7 +260,7 @@ class RowsOfMasters:
         RowsOfMasters
             All of them; none where there is no part.
         """
-        none = np.empty((0, 6), np.uintp)
+        none = np.empty((0, 7), np.uintp)
         return cls(np.concatenate([none, *(part.addresses for part in parts)]), parts)
 
     def part(self, first: int, last: int) -> RowsOfMasters:
@@ -425,7 +425,7 @@ def calibrate(
     counts : ndarray, shape (rows, nx)
         In ADU, finite.
     masters : sequence of ndarray, shape (rows, nx)
-        Pedestal (ADU), its variance (e-^2), thermal electrons, sensitivity, its variance, and flags.
+        As :class:`~nightdesk.science.isr.Prepared` has them.
     camera : Camera
         Of the frame.
     out : sequence of ndarray, shape (rows, nx)

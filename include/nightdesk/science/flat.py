@@ -1,6 +1,6 @@
 """The master flat: the relative sensitivity of each pixel."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -55,9 +55,10 @@ def normalise_flat(
     response = np.asarray(flat, dtype=np.float64)
     if response.ndim != 2:
         raise ValueError(f"A flat has two dimensions (y, x); this one has {response.ndim}.")
-    seen = response if region is None else response[region]
-    finite = seen[np.isfinite(seen)]
-    level = float((np.mean if how == "mean" else np.median)(finite)) if finite.size else 0.0
+    seen = np.asarray(flat) if region is None else np.asarray(flat)[region]  # in its own numbers: half the work
+    sound = np.isfinite(seen)
+    finite = seen.ravel() if sound.all() else seen[sound]
+    level = _level_of(finite, how) if finite.size else 0.0
     if not level > 0:
         raise ValueError(f"The {how} of a flat must be above 0, but it is {level:g}: this is no flat.")
     if variance is None:
@@ -66,3 +67,11 @@ def normalise_flat(
     if noise.shape != response.shape:
         raise ValueError(f"The flat's variance has the shape {noise.shape}, the flat {response.shape}.")
     return response / level, noise / level**2, level
+
+
+def _level_of(values: NDArray[Any], how: str) -> float:
+    if how == "mean":
+        return float(np.mean(values, dtype=np.float64))
+    middle = [(values.size - 1) // 2, values.size // 2]
+    lower, upper = np.partition(values, middle)[middle].astype(np.float64)
+    return float(0.5 * (lower + upper))

@@ -1,6 +1,6 @@
 """Instrument signature removal: bias, dark and flat, with the variance and the flags they leave."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -142,13 +142,15 @@ class Prepared:
     pedestal : ndarray, shape (ny, nx)
         What to subtract, in ADU.
     pedestal_variance : ndarray, shape (ny, nx)
-        Its variance, in electrons squared.
+        Its variance after the flat, in electrons squared.
     thermal : ndarray, shape (ny, nx)
         Thermal electrons in the raw.
     sensitivity : ndarray, shape (ny, nx)
         The flat; 1 where it is useless, which is flagged.
+    inverse_square : ndarray, shape (ny, nx)
+        One over the square of `sensitivity`.
     sensitivity_variance : ndarray, shape (ny, nx)
-        Its variance.
+        Its variance, over its fourth power.
     flags : ndarray of uint16, shape (ny, nx)
         Of the detector and the masters.
     """
@@ -157,13 +159,13 @@ class Prepared:
     pedestal_variance: Image
     thermal: Image
     sensitivity: Image
+    inverse_square: Image
     sensitivity_variance: Image
     flags: NDArray[np.uint16]
 
     def rows(self, first: int, last: int) -> tuple[NDArray[np.generic], ...]:
         """Return some rows of all planes."""
-        planes = (self.pedestal, self.pedestal_variance, self.thermal, self.sensitivity, self.sensitivity_variance)
-        return (*(plane[first:last] for plane in planes), self.flags[first:last])
+        return tuple(getattr(self, field.name)[first:last] for field in fields(self))
 
 
 def prepare_masters(
@@ -214,7 +216,16 @@ def prepare_masters(
     if bad_pixels is not None:
         flags[_plane(bad_pixels, "bad-pixel mask", shape) != 0] |= BAD_PIXEL
     sensitivity, sensitivity_variance = _sensitivity(flat, flat_variance, flat_limit, shape, flags)
-    return Prepared(pedestal, pedestal_variance, thermal, sensitivity, sensitivity_variance, flags)
+    inverse_square = 1.0 / sensitivity**2
+    return Prepared(
+        pedestal,
+        pedestal_variance * inverse_square,
+        thermal,
+        sensitivity,
+        inverse_square,
+        sensitivity_variance * inverse_square**2,
+        flags,
+    )
 
 
 def apply_masters(
@@ -260,9 +271,8 @@ def apply_masters(
     signal = np.where(present, counts, 0.0) - np.where(present, masters.pedestal, 0.0)
     signal *= gain
     shot = np.maximum(signal + masters.thermal, 0.0)
-    squared = masters.sensitivity**2
-    independent = (shot + np.square(np.asarray(read_noise, dtype=np.float64))) / squared
-    shared = masters.pedestal_variance / squared + (signal / squared) ** 2 * masters.sensitivity_variance
+    independent = (shot + np.square(np.asarray(read_noise, dtype=np.float64))) * masters.inverse_square
+    shared = masters.pedestal_variance + signal**2 * masters.sensitivity_variance
     shared = np.where(present, shared, 0.0)
     return Planes(signal / masters.sensitivity, np.where(present, independent, 0.0) + shared, shared, flags)
 

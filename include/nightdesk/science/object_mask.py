@@ -36,10 +36,25 @@ def find_objects(
     """
     from scipy import ndimage  # half a second that most of what imports this module does without
 
-    excess = np.where(sound, image - level, 0.0)
+    whole = bool(sound.all())
+    excess = (image - level if whole else np.where(sound, image - level, 0.0)).astype(np.float32)
     light = ndimage.uniform_filter(excess, BOX, mode="constant")
-    share = ndimage.uniform_filter(sound.astype(np.float64), BOX, mode="constant")
+    share = (
+        _share_of_whole(image.shape)
+        if whole
+        else ndimage.uniform_filter(sound.astype(np.float32), BOX, mode="constant")
+    )
     bright = light > threshold * sigma * np.maximum(share, 1 / BOX**2)
     if sigma == 0:
         bright = sound & (excess > 0)
     return np.asarray(ndimage.binary_dilation(bright, iterations=GROWTH), dtype=bool)
+
+
+def _share_of_whole(shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return which part of the box around each pixel lies in the image."""
+    sides = []
+    for length in shape:
+        place = np.arange(length)
+        reach = np.minimum(place + BOX // 2, length - 1) - np.maximum(place - BOX // 2, 0) + 1
+        sides.append(reach / BOX)
+    return np.multiply.outer(sides[0], sides[1])

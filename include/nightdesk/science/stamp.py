@@ -22,7 +22,7 @@ from nightdesk.science.star import (
 
 Look = Callable[[slice, slice], tuple[NDArray[Any], NDArray[np.uint16]]]
 
-MOST_STAMPS: Final = 30
+MOST_STAMPS: Final = 16
 REACH: Final = 3.0
 """Half the width of a window, in FWHM."""
 
@@ -48,7 +48,7 @@ def measure_stamps(look: Look, stars: Stars, shape: tuple[int, int]) -> tuple[St
     found : Stars
         Those that are seen there, without saturated ones, the brightest first.
     tried : int
-        In how many windows one was looked for: no more than 30, all of them inside the frame.
+        In how many windows one was looked for: no more than 16, all of them inside the frame.
 
     Notes
     -----

@@ -57,6 +57,9 @@ if TYPE_CHECKING:
 CHUNK = 32
 """Rows for which the masters are prepared at once."""
 
+BYTES_OF_MASTERS = 50
+"""Of a pixel, prepared."""
+
 _WHOLE_FILES = (".gz", ".fz")
 _OF_ROWS = ("bias", "bias_variance", "dark", "dark_variance", "flat", "flat_variance", "bad_pixels")
 
@@ -411,7 +414,7 @@ class Fused(Work):
         rows = slice(number * CHUNK, min((number + 1) * CHUNK, ny))
         prepared = self._prepare(source, (rows, slice(None)), (rows.stop - rows.start, nx))
         made = prepared, compiled.RowsOfMasters.of(prepared.rows(0, rows.stop - rows.start))
-        most = max(8, int(self.settings.machine.memory * 1e6) // (42 * CHUNK * nx))
+        most = max(8, int(self.settings.machine.memory * 1e6) // (BYTES_OF_MASTERS * CHUNK * nx))
         with self._guard:
             self._prepared[key] = made
             while len(self._prepared) > most:
