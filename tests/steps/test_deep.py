@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -15,7 +17,7 @@ from typer.testing import CliRunner
 from nightdesk.cli import app
 from nightdesk.errors import GroupError, SetupError, Waiting
 from nightdesk.io.atomic import read_json
-from nightdesk.science.transform import Transform
+from nightdesk.science.transform import Transform, half_turn
 from nightdesk.steps import deep, reduce
 from tests.star_night import FLIP, StarNight
 
@@ -126,6 +128,80 @@ def test_shared_masters_are_counted_once(nights: Callable[..., list[StarNight]])
     assert np.median(fits.getdata(stack_of(made[0]), "VAR")) < 0.8 * before
 
 
+@pytest.mark.parametrize("own_flat", [False, True], ids=["one flat", "a flat of its own"])
+def test_a_flat_is_shared_whatever_the_bias(nights: Callable[..., list[StarNight]], own_flat: bool) -> None:
+    """Each night has a bias of its own; its noisy flat is one and the same, unless it has its own too."""
+    still = {"places": (Transform(), Transform(), Transform())}
+    made = nights(still, still)
+    calibs = made[0].root / "calibs"
+    with fits.open(calibs / "Rflatnorm2x2.fits", mode="update") as hdus:
+        hdus["VAR"].data[:] = 1e-3
+    for number, night in enumerate(NIGHTS[:2]):
+        own = calibs / night.isoformat()
+        own.mkdir()
+        for name in ("bias2x2.fits", "Rflatnorm2x2.fits")[: 1 + own_flat]:
+            with fits.open(calibs / name) as hdus:
+                hdus[0].data[0, 0] *= 1.0001 + 0.0001 * number
+                hdus.writeto(own / name)
+    for night in made:
+        reduce.run(night.settings, night.group)
+    run(made[0])
+    nightly, deep_one = (
+        np.median(fits.getdata(path, "VAR")[60:160, 60:160]) for path in (made[0].layout.stack, stack_of(made[0]))
+    )
+    shared = np.median(fits.getdata(made[0].layout.stack, "VARCAL"))
+    assert deep_one == pytest.approx((nightly - shared) / 2 + shared / (2 if own_flat else 1), rel=0.02)
+
+
+def test_a_night_turned_by_180_degrees_shares_no_errors(nights: Callable[..., list[StarNight]]) -> None:
+    """Its pixels are others, though its masters and its pointing are the same."""
+    flip = half_turn(SHAPE)
+    made = nights({"places": (Transform(),) * 3}, {"places": (flip,) * 3})
+    with fits.open(made[0].root / "calibs" / "Rflatnorm2x2.fits", mode="update") as hdus:
+        hdus["VAR"].data[:] = 1e-3
+    for night in made:
+        reduce.run(night.settings, night.group)
+    run(made[0])
+    nightly, deep_one = (
+        np.median(fits.getdata(path, "VAR")[60:160, 60:160]) for path in (made[0].layout.stack, stack_of(made[0]))
+    )
+    assert deep_one == pytest.approx(nightly / 2, rel=0.02)
+
+
+def test_a_turned_night_is_left_out_by_whole_pixels(nights: Callable[..., list[StarNight]]) -> None:
+    centre = np.array([(SHAPE[1] - 1) / 2, (SHAPE[0] - 1) / 2])
+    turned = Transform(math.radians(1.2))
+    dx, dy = centre - turned.matrix @ centre
+    places = tuple(Transform(turned.rotation, 1.0, dx + x, dy + y) for x, y in ((0, 0), (6, -4), (-5, 7)))
+    made = nights({}, {}, {"places": places})
+    answer = run(made[0])
+    assert answer["nights"] == [night.isoformat() for night in NIGHTS[:2]]
+    reason = answer["left_out"][NIGHTS[2].isoformat()]
+    assert re.search(r"still [12]\.\d+ px from those of 2026-11-21 .*turned by -?1\.[12]\d degrees", reason)
+    assert 'resample = "auto"' in reason
+
+
+def test_seeing_is_not_transparency(nights: Callable[..., list[StarNight]]) -> None:
+    shape = {"shape": (400, 420), "number": 40}
+    made = nights({"fwhm": 3.0, **shape}, {"fwhm": 4.5, **shape})
+    run(made[0])
+    assert fits.getheader(stack_of(made[0]))["SCAL0002"] == pytest.approx(1.0, abs=0.015)
+
+
+def test_the_header_is_that_of_all_nights(nights: Callable[..., list[StarNight]]) -> None:
+    made = nights({}, {"exposure": 120.0}, {})
+    run(made[0])
+    header, *singles = (fits.getheader(path) for path in (stack_of(made[0]), *(night.layout.stack for night in made)))
+    weights = np.array([header[f"WGHT{n:04d}"] * header[f"SCAL{n:04d}"] for n in (1, 2, 3)])
+    noise = np.sqrt(np.sum((weights * [one["RDNOISE"] for one in singles]) ** 2))
+    assert header["RDNOISE"] == pytest.approx(noise)
+    times = [one["TEXPTIME"] for one in singles]
+    assert header["AIRMASS"] == pytest.approx(np.average([one["AIRMASS"] for one in singles], weights=times))
+    assert (header["AIRMSTRT"], header["AIRMEND"]) == (singles[0]["AIRMSTRT"], singles[2]["AIRMEND"])
+    assert (header["DATE-BEG"], header["DATE-END"]) == (singles[0]["DATE-BEG"], singles[2]["DATE-END"])
+    assert singles[0]["DATE-AVG"] < header["DATE-AVG"] < singles[2]["DATE-AVG"]
+
+
 def test_the_same_nights_give_the_same_bytes_and_no_work(nights: Callable[..., list[StarNight]]) -> None:
     made = nights({}, {})
     first = run(made[0])
@@ -139,7 +215,12 @@ def test_the_same_nights_give_the_same_bytes_and_no_work(nights: Callable[..., l
 
 def test_some_nights_can_be_chosen(nights: Callable[..., list[StarNight]]) -> None:
     made = nights({}, {}, {})
-    assert run(made[0], nights=[NIGHTS[2], NIGHTS[0]])["nights"] == [NIGHTS[0].isoformat(), NIGHTS[2].isoformat()]
+    whole = run(made[0])
+    some = run(made[0], nights=[NIGHTS[2], NIGHTS[0]])
+    assert some["nights"] == [NIGHTS[0].isoformat(), NIGHTS[2].isoformat()]
+    assert some["path"] == "deep/NGC5949/R/2026-11-21_2026-12-03/deep.fits"
+    assert run(made[0]) == whole
+    assert (made[0].root / some["path"]).is_file()
     answer = run(made[0], nights=[*NIGHTS, date(2026, 1, 1)])
     assert answer["left_out"] == {"2026-01-01": "it has no stack"}
 

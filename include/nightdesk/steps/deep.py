@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,19 @@ from nightdesk.io.sidecar import Placement, Position
 from nightdesk.manifest import SCHEMA
 from nightdesk.science.alignment import align_frames
 from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.flag import EXCLUDING
+from nightdesk.science.match import match_stars
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.planes import Planes
 from nightdesk.science.scale import star_scales
-from nightdesk.science.shift import footprint
+from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import estimate_noise, estimate_sky
 from nightdesk.science.star import find_stars
 from nightdesk.settings import digest
 from nightdesk.steps.grid import place_wcs
-from nightdesk.steps.motion import Motion
+from nightdesk.steps.motion import Motion, common_grid
 from nightdesk.steps.picture import draw_picture
+from nightdesk.steps.residual import largest_move
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +46,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 FEWEST_NIGHTS = 2
+MOST_NIGHTS_NAMED = 4
 NOISE_BOX = 10
 
 
@@ -51,11 +56,12 @@ class DeepLayout:
 
     settings: Settings
     parts: tuple[str, ...]
+    nights: tuple[date, ...] = ()
 
     @property
     def folder(self) -> Path:
-        """Its folder below ``deep``."""
-        return self.settings.root.joinpath("deep", *self.parts)
+        """Its folder below ``deep``; a stack of some nights has one of its own, named by them."""
+        return self.settings.root.joinpath("deep", *self.parts, *([_name_of(self.nights)] if self.nights else []))
 
     @property
     def stack(self) -> Path:
@@ -73,6 +79,13 @@ class DeepLayout:
         return self.folder / "manifest.json"
 
 
+def _name_of(nights: Sequence[date]) -> str:
+    names = [night.isoformat() for night in nights]
+    if len(names) <= MOST_NIGHTS_NAMED:
+        return "_".join(names)
+    return f"{names[0]}_to_{names[-1]}_{len(names)}_{digest(names)[:8]}"
+
+
 @dataclass
 class _Night:
     """One night's stack, on the common grid once it is aligned."""
@@ -80,7 +93,8 @@ class _Night:
     group: Group
     path: Path
     frame: Frame
-    masters: str
+    flats: frozenset[str]
+    pedestals: frozenset[str]
     motion: Motion = field(default_factory=lambda: Motion("integer", 0, 0))
     planes: Planes | None = None
     scale: float = 1.0
@@ -97,6 +111,12 @@ class _Night:
     def laid(self) -> Planes:
         assert self.planes is not None  # aligned before anything else is asked
         return self.planes
+
+    @property
+    def place(self) -> tuple[int, int, bool, int]:
+        """Where the detector lies, to a pixel, its turn included: nights that share it share their masters' errors."""
+        corner = math.radians(self.motion.rotation) * 0.5 * math.hypot(*_shape(self.frame))
+        return *self.motion.whole, self.motion.flipped, whole_pixels(corner)
 
     @property
     def variance_factor(self) -> float:
@@ -142,7 +162,7 @@ def run(
     nights: Sequence[date] | None = None,
     instrument: str | None = None,
 ) -> dict[str, Any]:
-    """Combine all nights of a target and filter, or some, into ``deep/<target>/<filter>/deep.fits``.
+    """Combine all nights of a target and filter into ``deep/<target>/<filter>/deep.fits``, or some of them.
 
     Parameters
     ----------
@@ -151,7 +171,8 @@ def run(
     target, filter_name : str
         What was observed.
     nights : sequence of date, optional
-        Which nights; all that have a stack if not given.
+        Which nights, and then the image lies in a folder below that is named by them; all that have a stack if not
+        given.
     instrument : str, optional
         Where several are configured.
 
@@ -174,9 +195,9 @@ def run(
         settings, target=target, filter_name=filter_name, night=date(2000, 1, 1), instrument=instrument
     )
     parts = probe.parts
-    layout = DeepLayout(settings, parts)
     present = nights_of(settings, parts)
     wanted = sorted(set(nights)) if nights is not None else present
+    layout = DeepLayout(settings, parts, tuple(wanted) if nights is not None else ())
     left_out = {night.isoformat(): "it has no stack" for night in wanted if night not in present}
     chosen = [Group(night, probe.target, probe.filter_name, probe.instrument) for night in wanted if night in present]
     if len(chosen) < FEWEST_NIGHTS:
@@ -218,11 +239,13 @@ def _make(
     nights = [_read(group, path) for group, path in paths.items()]
     aligned, refused = _aligned(settings, nights)
     if len(aligned) < FEWEST_NIGHTS:
-        reasons = " ".join(f"{name}: {reason}." for name, reason in sorted(refused.items()))
-        raise GroupError(f"{'/'.join(layout.parts)}: fewer than two nights lie on one another. {reasons}")
+        raise GroupError(_alone(layout, refused))
     origin = _lay(settings, aligned)
+    aligned, misplaced = _checked(settings, aligned)
     aligned, unmeasured = _measured(aligned)
-    refused |= unmeasured
+    refused |= misplaced | unmeasured
+    if len(aligned) < FEWEST_NIGHTS:
+        raise GroupError(_alone(layout, refused))
     combined = _combined(settings, aligned)
     header = _header(settings, aligned, combined, origin)
     header[RECIPE] = recipe
@@ -231,15 +254,21 @@ def _make(
     return aligned, refused, header
 
 
+def _alone(layout: DeepLayout, refused: dict[str, str]) -> str:
+    reasons = " ".join(f"{name}: {reason}." for name, reason in sorted(refused.items()))
+    return f"{'/'.join(layout.parts)}: fewer than two nights lie on one another. {reasons}"
+
+
 def _read(group: Group, path: Path) -> _Night:
     frame = read_frame(path)
     with fits.open(path) as hdus:
         rows = hdus["PROVENANCE"].data
-        masters = sorted(str(row["SHA256"]) for row in rows if str(row["ROLE"]).startswith("master"))
-    return _Night(group, path, frame, digest(masters))
+        masters = {str(row["SHA256"]): str(row["ROLE"]) for row in rows if str(row["ROLE"]).startswith("master")}
+    flats = frozenset(sha256 for sha256, role in masters.items() if "flat" in role)
+    return _Night(group, path, frame, flats, frozenset(masters) - flats)
 
 
-def _shape(frame: Frame) -> tuple[int, int]:
+def _shape(frame: Frame | Planes) -> tuple[int, int]:
     ny, nx = frame.data.shape
     return int(ny), int(nx)
 
@@ -262,7 +291,6 @@ def _aligned(settings: Settings, nights: list[_Night]) -> tuple[list[_Night], di
         placement = Placement(dx, dy, match.transform.degrees, match.transform.scale, match.matches, match.rms)
         row, zero = Position(night.name, 0, 0, True, 0, placement), Position(reference.name, 0, 0, True, 0)
         night.motion = Motion.between(row, zero, resample=settings.align.resample, shape=shape)
-        night.residual, night.matches = match.rms, match.matches
         good.append(night)
     return good, refused
 
@@ -270,7 +298,7 @@ def _aligned(settings: Settings, nights: list[_Night]) -> tuple[list[_Night], di
 def _lay(settings: Settings, nights: list[_Night]) -> tuple[int, int]:
     """Lay the nights on one grid, and return where it begins in the reference night's."""
     shapes = [_shape(night.frame) for night in nights]
-    shape, origin = footprint(shapes, [night.motion.whole for night in nights], settings.combine.footprint)
+    shape, origin = common_grid([night.motion for night in nights], shapes, settings.combine.footprint)
     for night in nights:
         frame = night.frame
         shared = frame.shared_variance if frame.shared_variance is not None else np.zeros(frame.data.shape)
@@ -278,6 +306,29 @@ def _lay(settings: Settings, nights: list[_Night]) -> tuple[int, int]:
         planes = Planes(frame.data.astype("f8"), frame.variance.astype("f8"), shared.astype("f8"), flags)
         night.planes = night.motion.apply(planes, shape, origin)
     return origin
+
+
+def _checked(settings: Settings, nights: list[_Night]) -> tuple[list[_Night], dict[str, str]]:
+    """Find the stars of the nights where they were laid, and leave out a night that misses the reference's."""
+    reference, *others = nights
+    there = find_stars(reference.laid.data, reference.laid.flags)
+    good, refused = [reference], {}
+    limit = settings.align.residual_limit
+    for night in others:
+        stars = find_stars(night.laid.data, night.laid.flags)
+        match = match_stars(stars, there, _shape(night.laid))
+        night.residual, night.matches = largest_move(match.transform, stars) if match.accepted else 0.0, match.matches
+        if not match.accepted:
+            refused[night.name] = f"after the shift its stars do not match those of {reference.name}: {match.refusal}"
+        elif night.residual > limit:
+            refused[night.name] = (
+                f"after the shift its stars are still {night.residual:.2f} px from those of {reference.name} "
+                f"({match.matches} stars, turned by {match.transform.degrees:.2f} degrees; the limit is {limit:g} px, "
+                '[align] residual_limit); [align] resample = "auto" turns it'
+            )
+        else:
+            good.append(night)
+    return good, refused
 
 
 def _measured(nights: list[_Night]) -> tuple[list[_Night], dict[str, str]]:
@@ -301,22 +352,60 @@ def _measured(nights: list[_Night]) -> tuple[list[_Night], dict[str, str]]:
 
 def _combined(settings: Settings, nights: list[_Night]) -> Combined:
     base = nights[0].sky
-    # Nights with the same masters at the same offset share their masters' noise; all others have their own.
-    keys = {
-        key: number for number, key in enumerate(dict.fromkeys((night.masters, night.motion.whole) for night in nights))
-    }
-    return combine_frames(
+    combined = combine_frames(
         [_levelled(night, base) for night in nights],
         [night.laid.variance * night.scale**2 for night in nights],
         [night.laid.shared_variance * night.scale**2 for night in nights],
         [night.laid.flags for night in nights],
-        offset_groups=[keys[night.masters, night.motion.whole] for night in nights],
+        offset_groups=range(len(nights)),
         sigmas=[night.noise * night.scale for night in nights],
         method="weighted",
         clip_sigma=settings.combine.clip_sigma,
         weights=[night.weight for night in nights],
         level=base,
+        map_rejections=True,
     )
+    return replace(combined, variance=combined.variance + _shared_excess(nights, combined))
+
+
+def _shared_excess(nights: list[_Night], combined: Combined) -> NDArray[np.float64]:
+    """Return by how much the variance grows because nights share a flat, or a bias or dark, at one place of the chip.
+
+    The error of a shared master is one and the same: its amplitudes add up, not their squares.
+    """
+    assert combined.rejection_map is not None
+    used = ~combined.rejection_map & np.array([(night.laid.flags & EXCLUDING) == 0 for night in nights])
+    weights = used * np.array([night.weight for night in nights]).reshape(-1, 1, 1)
+    of_flats = [_part_of_flat(night) for night in nights]
+    of_pedestals = [night.laid.shared_variance - flat for night, flat in zip(nights, of_flats, strict=True)]
+    excess = np.zeros(combined.variance.shape)
+    for parts, masters in (
+        (of_flats, [night.flats for night in nights]),
+        (of_pedestals, [night.pedestals for night in nights]),
+    ):
+        amplitudes = [
+            weight * night.scale * np.sqrt(part) for weight, night, part in zip(weights, nights, parts, strict=True)
+        ]
+        for one, two in combinations(range(len(nights)), 2):
+            if masters[one] & masters[two] and nights[one].place == nights[two].place:
+                excess += 2.0 * amplitudes[one] * amplitudes[two]
+    total = weights.sum(axis=0)
+    return np.asarray(excess / np.where(total > 0, total, 1.0) ** 2)
+
+
+def _part_of_flat(night: _Night) -> NDArray[np.float64]:
+    """Return the flat's part of the masters' variance: what grows with the square of the signal, by a straight line."""
+    shared, square = night.laid.shared_variance, night.laid.data**2
+    good = night.laid.flags == 0
+    if not night.flats or not good.any():
+        return np.zeros(shared.shape)
+    if not night.pedestals:
+        return shared
+    x, y = square[good] - square[good].mean(), shared[good] - shared[good].mean()
+    slope = max(float(x @ y) / (float(x @ x) or 1.0), 0.0)
+    constant = max(float(np.median(shared[good]) - slope * np.median(square[good])), 0.0)
+    grown = slope * square
+    return np.asarray(shared * np.divide(grown, grown + constant, out=np.ones_like(grown), where=grown + constant > 0))
 
 
 def _levelled(night: _Night, base: float) -> NDArray[np.float64]:
@@ -331,15 +420,14 @@ def _header(settings: Settings, nights: list[_Night], combined: Combined, origin
         header.remove(keyword, remove_all=True, ignore_missing=True)
     for keyword in ("HISTORY", "AIRMASS", "AIRMSTRT", "AIRMEND", "NDCONF", "DATE-AVG", RECIPE):
         header.remove(keyword, remove_all=True, ignore_missing=True)
-    if "CRPIX1" in first:
-        place_wcs(header, first, shift=(0, 0), origin=origin)
-    others = [night.frame.header for night in nights]
+    place_wcs(header, first, shift=(0, 0), origin=origin)
     header["NCOMBINE"] = (len(nights), "nights combined")
-    header["TEXPTIME"] = (sum(float(one.get("TEXPTIME", 0.0)) for one in others), "exposure of all nights (s)")
-    for keyword, pick in (("DATE-BEG", min), ("DATE-END", max)):
-        known = [one[keyword] for one in others if keyword in one]
-        if known:
-            header[keyword] = pick(known)
+    _add_when(header, sorted((night.frame.header for night in nights), key=lambda one: str(one.get("DATE-BEG", ""))))
+    read_noises = [night.weight * night.scale * float(night.frame.header.get("RDNOISE", 0.0)) for night in nights]
+    header["RDNOISE"] = (
+        math.hypot(*read_noises) / sum(night.weight for night in nights),
+        "read noise of the stack (e-)",
+    )
     header["COMBMETH"] = ("weighted", "one weight per night")
     total = sum(night.weight for night in nights)
     for number, night in enumerate(nights, start=1):
@@ -347,7 +435,7 @@ def _header(settings: Settings, nights: list[_Night], combined: Combined, origin
         header[f"SCAL{number:04d}"] = (night.scale, "factor it was multiplied by")
         header[f"WGHT{number:04d}"] = (night.weight / total, "its weight")
         header[f"SKYZ{number:04d}"] = (night.sky * night.scale - nights[0].sky, "e- taken from its sky")
-        header[f"ARES{number:04d}"] = (night.residual, "px rms left between the stars")
+        header[f"ARES{number:04d}"] = (night.residual, "px at most left to the reference's stars")
         header[f"ARSN{number:04d}"] = (night.matches, "stars that told it; 0: the reference night")
     noises = [night.weight**2 * night.noise**2 * night.scale**2 for night in nights]
     factors = [night.variance_factor for night in nights]
@@ -367,6 +455,25 @@ def _header(settings: Settings, nights: list[_Night], combined: Combined, origin
     header.add_history(f"Deep: {len(nights)} nights on the grid of {nights[0].name}, {', '.join(ways)} shifts;")
     header.add_history("Deep: scaled by common stars, sky matched, one weight per night.")
     return header
+
+
+def _add_when(header: fits.Header, nights: list[fits.Header]) -> None:
+    """Write down when, how long and through which air the nights were taken, the oldest first."""
+    times = [float(one.get("TEXPTIME", 0.0)) for one in nights]
+    weights = [seconds or 1.0 for seconds in times]
+    header["TEXPTIME"] = (sum(times), "exposure of all nights (s)")
+    if all("DATE-BEG" in one and "DATE-END" in one for one in nights):
+        header["DATE-BEG"] = (nights[0]["DATE-BEG"], "start of the first frame (UTC)")
+        header["DATE-END"] = (max(one["DATE-END"] for one in nights), "end of the last frame (UTC)")
+    if all("DATE-AVG" in one for one in nights):
+        middles = [datetime.fromisoformat(one["DATE-AVG"]).replace(tzinfo=UTC).timestamp() for one in nights]
+        average = datetime.fromtimestamp(float(np.average(middles, weights=weights)), UTC).replace(tzinfo=None)
+        header["DATE-AVG"] = (average.isoformat(timespec="milliseconds"), "exposure-weighted middle (UTC)")
+    if all("AIRMASS" in one for one in nights):
+        mean = float(np.average([float(one["AIRMASS"]) for one in nights], weights=weights))
+        header["AIRMASS"] = (mean, "exposure-weighted mean airmass")
+        header["AIRMSTRT"] = (nights[0].get("AIRMSTRT", nights[0]["AIRMASS"]), "airmass of the first frame")
+        header["AIRMEND"] = (nights[-1].get("AIRMEND", nights[-1]["AIRMASS"]), "airmass of the last frame")
 
 
 def _coverage(combined: Combined) -> fits.ImageHDU:
