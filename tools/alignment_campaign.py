@@ -161,8 +161,9 @@ def try_group(seed: int, number: int, seconds: Counter[str]) -> list[Outcome]:
             common = int(np.count_nonzero(shown[base] & shown[k]))
             kind = "empty" if k == lost else "frame"
             errors = errors_of(match.transform, true)
-            told = (match.refusal, true.is_flip, bool(guided))
-            outcomes.append(Outcome(kind, common, match.accepted, *errors, *told))
+            outcomes.append(
+                Outcome(kind, common, match.accepted, *errors, match.refusal, true.is_flip, guided=bool(guided))
+            )
     return outcomes
 
 
