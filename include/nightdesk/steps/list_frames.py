@@ -102,18 +102,57 @@ def _refuse_another_night(layout: Layout) -> None:
         )
 
 
-def _require_space(settings: Settings, layout: Layout, inputs: Inputs) -> None:
-    """Refuse to begin what would fill the disk: an estimate, with products that are there already not counted."""
-    number_bytes = 8 if settings.depth == "float64" else 4
-    planes = 2 * number_bytes if settings.profile == "notebook" else 3 * number_bytes + 2
+UNION = 1.5
+"""How much larger than a frame the union of dithered frames is taken to be; nobody knows it before they are matched."""
+
+
+def space_needed(settings: Settings, layout: Layout, inputs: Inputs) -> int:
+    """Return about how many bytes a group's products will take; those that are there already are not counted.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    layout : Layout
+        The group's places.
+    inputs : Inputs
+        Its frames.
+
+    Returns
+    -------
+    int
+        In bytes.
+    """
+    from nightdesk.steps import fused  # which builds on this module
+
+    number = 8 if settings.depth == "float64" else 4
+    standard = settings.profile == "standard"
+    frame = 3 * number + 2 if standard else 2 * number  # SCI, VAR, VARCAL and DQ
+    mapped = len(inputs.frames) if standard and settings.combine.map_rejections else 0
+    stack = frame + 3 + mapped if standard else frame  # COVERAGE, NREJ and REJECTED
+    grid = UNION if standard and settings.combine.footprint == "union" else 1.0
+    each = {POST_ISR: 1.0, EXTINCTION: 1.0, SHIFTED: grid}
+    between = sum(
+        size for step, size in each.items() for name in inputs.frames if not layout.product(step, name).exists()
+    )
+    if fused.applies(settings, layout.group):
+        between = 0.0
     pixels = math.prod(inputs.shape) if inputs.shape else 0
-    steps = (POST_ISR, EXTINCTION, SHIFTED)
-    missing = sum(not layout.product(step, name).exists() for step in steps for name in inputs.frames)
-    needed = pixels * planes * (missing + 1)
-    free = shutil.disk_usage(layout.folder).free
-    if needed > free:
-        raise SetupError(
-            f"{layout.group.key}: its products need about {needed / 1e9:.1f} GB, and {layout.relative(layout.folder)} "
-            f'has {free / 1e9:.1f} GB free. Make room, or let Nightdesk do so by [products] keep = "stack", then clear '
-            "this run."
-        )
+    return round(pixels * (frame * between + stack * grid))
+
+
+def _require_space(settings: Settings, layout: Layout, inputs: Inputs) -> None:
+    """Refuse to begin what would fill the disk."""
+    needed, free = space_needed(settings, layout, inputs), shutil.disk_usage(layout.folder).free
+    if needed <= free:
+        return
+    advice = (
+        ', or keep no product before the stack: [products] keep = "stack" with [batch] frames_per_task = "all"'
+        if any(not layout.product(POST_ISR, name).exists() for name in inputs.frames)
+        and (settings.products.keep != "stack" or settings.batch.frames_per_task != "all")
+        else ""
+    )
+    raise SetupError(
+        f"{layout.group.key}: its products need about {needed / 1e9:.3g} GB, and {layout.relative(layout.folder)} "
+        f"has {free / 1e9:.3g} GB free. Make room{advice}, then clear this run."
+    )
