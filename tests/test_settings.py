@@ -174,6 +174,7 @@ WRONG = [
     pytest.param(
         "[products]\nkeep = 0", 2, "products.keep", "'all' or 'stack' or greater than or equal to 1", id="either"
     ),
+    pytest.param("[calibs]\nflat_limit = 0", 2, "calibs.flat_limit", "greater than 0", id="flat limit"),
     pytest.param("[quality]\nnoise_ratio = [1.1, 0.9]", 2, "quality.noise_ratio", "the lower first", id="limits"),
 ]
 

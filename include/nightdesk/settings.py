@@ -205,7 +205,7 @@ class Calibs(_Table):
     bad_pixels: str = "badpixels{binning}.fits"
     window: Window = Window()
     temperature_tolerance: float = Field(default=2.0, ge=0)
-    flat_limit: float = Field(default=0.2, ge=0, lt=1)
+    flat_limit: float = Field(default=0.2, gt=0, lt=1)
     flat_level: Literal["median", "mean"] = "median"
     flat_region: str | None = Field(default=None, pattern=SECTION.pattern)
 
