@@ -39,3 +39,14 @@ def test_the_worst_counts_and_every_reason_is_given() -> None:
 def test_what_has_no_limits_is_named() -> None:
     assert not_judged(SETTINGS, "R") == []
     assert not_judged(SETTINGS, "H") == ["fwhm", "sky", "stars", "depth"]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "grade", "told"),
+    [(0.89, "orange", "less"), (0.9, "green", ""), (1.0, "green", ""), (1.1, "green", ""), (1.11, "orange", "more")],
+)
+def test_noise_that_is_not_the_claimed_one_is_orange(ratio: float, grade: str, told: str) -> None:
+    found = grade_stack(SETTINGS, {"NOISERAT": ratio}, GOOD, filter_name="R")
+    assert found.grade == grade
+    assert told in found.reason
+    assert grade_stack(SETTINGS, {"NOISERAT": None}, GOOD, filter_name="R").grade == "green"
