@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 import warnings
 from typing import TYPE_CHECKING
 
@@ -78,6 +79,28 @@ def largest_count(header: fits.Header) -> float | None:
     if largest is None or as_number(header.get("BSCALE", 1.0)) != 1.0:
         return None
     return largest + (as_number(header.get("BZERO", 0.0)) or 0.0)
+
+
+LONGEST_LINE = 72  # what a card of HISTORY holds
+_GOES_ON = "  "
+
+
+def add_step(header: fits.Header, sentence: str) -> None:
+    """Say in HISTORY what a step did, in lines that break between words; what goes on is indented."""
+    printable = sentence.encode("ascii", "replace").decode()
+    for line in textwrap.wrap(printable, LONGEST_LINE, subsequent_indent=_GOES_ON):
+        header.add_history(line)
+
+
+def read_steps(header: fits.Header) -> list[str]:
+    """Return HISTORY with each step in one piece again."""
+    steps: list[str] = []
+    for line in map(str, header.get("HISTORY", [])):
+        if line.startswith(_GOES_ON) and steps:
+            steps[-1] += f" {line.strip()}"
+        else:
+            steps.append(line)
+    return steps
 
 
 def require_number(

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from nightdesk.io.header import add_step
 from nightdesk.settings import digest
 
 if TYPE_CHECKING:
@@ -129,6 +130,6 @@ def describe_repairs(product: fits.Header, raw: fits.Header, repairs: tuple[Repa
         keyword = repair.keyword.upper()
         was = f"was {raw[keyword]!r}" if keyword in raw else "was missing"
         text = f"Repair: {keyword} = {repair.value!r} ({was}): {repair.reason} ({repair.who})."
-        product.add_history(text.encode("ascii", "replace").decode())
+        add_step(product, text)
     if repairs:
         product["NREPAIR"] = (len(repairs), "header values repaired; see HISTORY")

@@ -8,6 +8,7 @@ import numpy as np
 
 from nightdesk.errors import FrameError
 from nightdesk.io.frame import RECIPE, Frame, write_frame
+from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
@@ -166,7 +167,7 @@ def describe_shift(work: Work, grid: Grid, name: str, before: fits.Header, resid
     if residual.pixels is not None:
         header["ARESID"] = (residual.pixels, "px at most left to the reference's stars")
         header["ARESN"] = (residual.matches, "stars that told it; 0: the reference frame")
-    header.add_history(f"Align: {motion.words}.")
+    add_step(header, f"Align: {motion.words}.")
     return header
 
 

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 DARK_EXPOSURE_TOLERANCE = 0.01
 GAIN = "gain, e-/ADU"
+BIAS_PAIR = "bias pair"  # where a read noise stood that was measured
+BAD_PIXELS = "bad pixels"  # the role of a mask among the masters
 
 
 def flat_region(settings: Settings, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
@@ -111,7 +113,7 @@ class Calibration:
     def bad_pixels(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
         """Return where the mask file or a master's flags say that the detector is bad; None when none says anything."""
         masters = self.masters(shape)
-        masks = [masters["bad pixels"].data != 0] if "bad pixels" in masters else []
+        masks = [masters[BAD_PIXELS].data != 0] if BAD_PIXELS in masters else []
         masks += [(master.flags & BAD_PIXEL) != 0 for master in masters.values() if master.flags is not None]
         bad = None
         for mask in masks:
@@ -139,7 +141,7 @@ class Calibration:
         sources = self.work.settings.instrument_of(self.work.group).keywords.read_noise
         split = next((place for place, source in enumerate(sources) if isinstance(source, Measured)), len(sources))
         if find_value(header, path.name, sources[:split]) is None and self.work.bias_pair:
-            return self._measured() * gain, "bias pair"
+            return self._measured() * gain, BIAS_PAIR
         return require_number(header, path.name, sources, what="read noise, e-", setting="read_noise", least=0)
 
     def _measured(self) -> float:

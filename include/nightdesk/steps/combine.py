@@ -13,6 +13,7 @@ from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
 from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
 from nightdesk.io.hdu import SIGN
+from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
 from nightdesk.io.rows import StoredRows
@@ -23,8 +24,9 @@ from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import noise_of_rows, sky_of_rows
+from nightdesk.steps.calibration import BIAS_PAIR
 from nightdesk.steps.recipe import Work
-from nightdesk.steps.stack_header import add_names, exposures, stack_header
+from nightdesk.steps.stack_header import add_names, exposures, read_noise_of, stack_header
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -255,6 +257,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
             frame.zero = frame.sky * frame.scale - frames[0].sky
     combined = _in_blocks(work, frames)
     header = stack_header(work, [frame.name for frame in frames], [frame.header for frame in frames])
+    header["RDNOISE"] = _read_noise(frames, settings.method)
     for number, frame in enumerate(frames, start=1):
         if settings.scale != "none":
             header[f"SCAL{number:04d}"] = (frame.scale, "factor it was multiplied by")
@@ -272,7 +275,7 @@ def _standard_stack(work: Work, names: list[str]) -> _Stack:
     scaled = "" if settings.scale == "none" else f", scaled by {settings.scale}"
     matched = "sky matched" if settings.match_sky else "sky as it was"
     clipped = "" if settings.method == "mean" else f", clipped at {settings.clip_sigma:g} sigma"
-    header.add_history(f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
+    add_step(header, f"Combine: {settings.method} of {len(frames)} frames{scaled}, {matched}{clipped}.")
     stack = Frame(combined.data, combined.variance, None, combined.flags, header)
     extra = [_coverage_hdu(combined), _provenance_hdu(work, frames)]
     extra += [_shared_hdu(combined.shared_variance), _clipped_hdu(combined)]
@@ -377,6 +380,18 @@ def _blocks_of(work: Work, frames: Sequence[Aligned], method: str) -> tuple[Call
     return _cubes, BYTES_OF_A_VALUE
 
 
+def _read_noise(frames: Sequence[Aligned], method: str) -> float:
+    """Return the read noise that the stack's pixels carry above the atmosphere, by the frames' scales and weights."""
+    noises = [read_noise_of(frame.header) * frame.scale for frame in frames]
+    weights = [1.0] * len(frames)
+    if method == "weighted":
+        given = _weights(frames)
+        weights = [1.0 / (f.noise * f.scale) ** 2 for f in frames] if given is None else given.tolist()
+    c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
+    squares = sum((weight * noise) ** 2 for weight, noise in zip(weights, noises, strict=True))
+    return math.sqrt(c_n * squares) / sum(weights)
+
+
 def _weights(frames: Sequence[Aligned]) -> NDArray[np.float64] | None:
     """Return one weight per frame; None for the usual ones, where no interpolation has smoothed the noise."""
     if all(frame.correlation == 1.0 for frame in frames):
@@ -417,6 +432,8 @@ def _clipped_hdu(combined: Combined) -> fits.ImageHDU:
 def _provenance_hdu(work: Work, frames: list[Aligned]) -> fits.BinTableHDU:
     rows = [("science", work.raw_path(frame.name), frame.zero) for frame in frames]
     rows += [(f"master {role}", path, 0.0) for role, path in work.masters.by_role.items()]
+    if any(frame.header.get("RDNSRC") == BIAS_PAIR for frame in frames):
+        rows += [("raw bias", work.settings.root / path, 0.0) for path in work.bias_pair]
     if (sidecar := work.sidecar) is not None:
         rows.append(("sidecar", sidecar, 0.0))
     columns = [

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from nightdesk.desk.card import has_frame_card, write_frame_card
 from nightdesk.io.frame import RECIPE, Frame, read_frame, write_frame
+from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.science import notebook
 from nightdesk.science.extinction import correct_extinction, extinction_factor
@@ -93,8 +94,9 @@ def above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
     header["EXTSRC"] = (coefficient.source, "where it comes from")
     header["EXTREF"] = ("TOA", "the image is as above the atmosphere")
     factor = extinction_factor(airmass, k)
-    header.add_history(
-        f"Extinction: k = {k:g} mag/airmass at airmass {airmass:g}, a factor of {factor:.6f} ({coefficient.source})."
+    add_step(
+        header,
+        f"Extinction: k = {k:g} mag/airmass at airmass {airmass:g}, a factor of {factor:.6f} ({coefficient.source}).",
     )
     if work.notebook:
         return Frame(notebook.correct(frame.data, airmass, k), frame.variance, None, None, header)

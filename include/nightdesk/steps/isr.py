@@ -10,7 +10,7 @@ from astropy.io import fits
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.airmass import Airmass, find_airmass
 from nightdesk.io.frame import RECIPE, WARNING, Frame, write_frame
-from nightdesk.io.header import inherit_header, require_number
+from nightdesk.io.header import add_step, inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.manifest import FileState, forget_loss, renew_raw
@@ -18,7 +18,7 @@ from nightdesk.science import notebook
 from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
 from nightdesk.steps.batch import run_batch
-from nightdesk.steps.calibration import GAIN, Calibration, bias_in_dark, dark_scale, size_words
+from nightdesk.steps.calibration import BAD_PIXELS, GAIN, Calibration, bias_in_dark, dark_scale, size_words
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 from nightdesk.steps.recipe import Work
 
@@ -179,7 +179,7 @@ def tell_airmass(header: fits.Header, airmass: Airmass) -> None:
     header["AIRMSRC"] = (airmass.source, "where the airmass comes from")
     if airmass.warning:
         header[WARNING] = airmass.warning.encode("ascii", "replace").decode()
-        header.add_history(f"Warning: {header[WARNING]}.")
+        add_step(header, f"Warning: {header[WARNING]}.")
 
 
 def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
@@ -225,6 +225,7 @@ def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Fram
     planes = remove_signature(raw.pixels, **arguments)
     if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
         planes = _without_cosmic_rays(planes, float(np.sqrt(np.mean(np.square(arguments["read_noise"])))))
+        add_step(product, "Cosmic rays: flagged by astroscrappy.")
     return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
 
 
@@ -324,11 +325,13 @@ def _describe(
                 header[f"{keyword}DAY"] = (days, f"days from the night to that of the {role}")
     if "dark" in masters:
         header["DARKBIAS"] = (masters["dark"].contains_bias, "whether that dark contains the bias")
-    noiseless = [role for role, master in masters.items() if master.variance is None]
+    noiseless = [role for role, master in masters.items() if master.variance is None and role != BAD_PIXELS]
     header["NOISECAL"] = (not noiseless, "whether VAR contains the masters' noise")
     what = ", ".join(
         role if role in masters else f"no {role} (the configuration says so)"
         for role in ("bias", "dark", "flat")
         if role in masters or role == "flat" or (role == "bias" and "dark" not in masters)
     )
-    header.add_history(f"ISR: {what}; gain {gain:g} e-/ADU, read noise {noise:g} e- ({noise_source}).")
+    add_step(header, f"ISR: {what}; gain {gain:g} e-/ADU, read noise {noise:g} e- ({noise_source}).")
+    if BAD_PIXELS in masters:
+        add_step(header, f"Bad pixels: flagged by {work.layout.relative(masters[BAD_PIXELS].path)}.")

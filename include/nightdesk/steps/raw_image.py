@@ -10,7 +10,7 @@ import numpy as np
 from nightdesk.errors import FrameError
 from nightdesk.io.detector import Part, find_parts
 from nightdesk.io.frame import read_raw
-from nightdesk.io.header import as_number, find_number, largest_count, require_number
+from nightdesk.io.header import add_step, as_number, find_number, largest_count, require_number
 from nightdesk.io.raw import find_raw_repairs
 from nightdesk.io.repair import apply_repairs, describe_repairs
 from nightdesk.science.overscan import measure_overscan, overscan_noise_factor
@@ -53,7 +53,7 @@ class RawImage:
         """Say in a product's header what was done before ISR."""
         describe_repairs(product, self.header if self.unrepaired is None else self.unrepaired, self.repairs)
         for line in self.history:
-            product.add_history(line)
+            add_step(product, line)
 
 
 def read_raw_image(settings: Settings, path: Path, instrument: Instrument) -> RawImage:

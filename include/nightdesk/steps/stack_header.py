@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from nightdesk import __version__
-from nightdesk.io.header import find_number, find_text
+from nightdesk.io.header import add_step, find_number, find_text, read_steps
 from nightdesk.night import parse_moment
-from nightdesk.science.median import median_variance_factor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +53,7 @@ def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header
     Returns
     -------
     Header
-        Without the figures that only the pixels tell (NREJ, NOISERAT).
+        Without the figures that only the pixels tell (RDNOISE, NREJ, NOISERAT).
     """
     header = headers[0].copy()
     for keyword in _OF_ONE_FRAME:
@@ -66,20 +64,42 @@ def stack_header(work: Work, names: Sequence[str], headers: Sequence[fits.Header
     _add_times(header, work, names, headers)
     _add_airmass(header, work, names, headers)
     header["GAIN"] = (1.0, "e- per unit: the image is in electrons")
-    header["RDNOISE"] = (_read_noise(settings.method, headers), "read noise of the stack (e-)")
+    header["RDNOISE"] = (0.0, "read noise of the stack (e-)")
     header["NDVERS"] = (__version__, "version of Nightdesk")
     header["NDCONF"] = work.settings_hash
-    for line in headers[0].get("HISTORY", []):
-        if line.startswith("ISR:"):
-            header.add_history(line)
-    header.add_history(
-        f"Extinction: each frame to above the atmosphere, k = {headers[0].get('EXTK', 0):g} mag/airmass."
-    )
+    _add_steps(header, names, headers)
+    add_step(header, _extinction(headers))
     if any("NREPAIR" in one for one in headers):
         header["NREPAIR"] = (sum(int(one.get("NREPAIR", 0)) for one in headers), "header values repaired in its raws")
     _add_residuals(header, headers)
-    header.add_history(f"Align: {_ways(headers)} onto the grid of {names[0]}, footprint {settings.footprint}.")
+    add_step(header, f"Align: {_ways(headers)} onto the grid of {names[0]}, footprint {settings.footprint}.")
     return header
+
+
+_OF_ISR = ("Repair:", "Overscan:", "Trim:", "Amplifiers:", "ISR:", "Bad pixels:", "Cosmic rays:", "Warning:")
+_OF_EACH = ("Repair:", "Warning:")
+
+
+def _add_steps(header: fits.Header, names: Sequence[str], headers: Sequence[fits.Header]) -> None:
+    """Copy what was done to the first frame before its extinction, and what was peculiar to others."""
+    common = [step for step in read_steps(headers[0]) if step.startswith(_OF_ISR)]
+    for step in common:
+        add_step(header, step)
+    for name, one in zip(names[1:], headers[1:], strict=True):
+        for step in read_steps(one):
+            if step.startswith(_OF_EACH) and step not in common:
+                word, _, rest = step.partition(":")
+                add_step(header, f"{word} ({name}):{rest}")
+
+
+def _extinction(headers: Sequence[fits.Header]) -> str:
+    """Return in a sentence how the frames came above the atmosphere."""
+    given = [one for one in headers if "EXTK" not in one]
+    if len(given) == len(headers):
+        return "Extinction: the raws were corrected already (EXTCORR = T)."
+    k = next(one["EXTK"] for one in headers if "EXTK" in one)
+    already = f"; {len(given)} of {len(headers)} frames were corrected already" if given else ""
+    return f"Extinction: to above the atmosphere, k = {k:g} mag/airmass{already}."
 
 
 _WAYS = {"integer": "whole pixels", "subpixel": "fractions of pixels", "similarity": "similarities"}
@@ -200,12 +220,18 @@ def _add_airmass(header: fits.Header, work: Work, names: Sequence[str], headers:
     header["AIRMEND"] = (airmasses[-1], "airmass of the last frame")
 
 
-def _read_noise(method: str, headers: Sequence[fits.Header]) -> float:
-    """Return the read noise that the stack's pixels carry, above the atmosphere."""
-    squares = []
-    for one in headers:
-        factor = 10.0 ** (0.4 * float(one.get("EXTK", 0.0)) * float(one.get("AIRMASS", 0.0)))
-        squares.append((float(one.get("RDNOISE", 0.0)) * factor) ** 2)
-    n = len(squares)
-    factor = median_variance_factor(n) if method == "median" else 1.0
-    return math.sqrt(factor * sum(squares) / n / n)
+def read_noise_of(header: fits.Header) -> float:
+    """Return the read noise that a frame's pixels carry above the atmosphere.
+
+    Parameters
+    ----------
+    header : Header
+        Of the frame.
+
+    Returns
+    -------
+    float
+        In electrons; 0 where it is unknown.
+    """
+    factor: float = 10.0 ** (0.4 * float(header.get("EXTK", 0.0)) * float(header.get("AIRMASS", 0.0)))
+    return float(header.get("RDNOISE", 0.0)) * factor

@@ -281,6 +281,8 @@ def _other_inputs(work: Work) -> list[dict[str, Any]]:
         files, days = {}, {}  # one is missing, which is the reason given
     if (sidecar := work.layout.sidecar) is not None:
         files["sidecar"] = sidecar
+    pair = [work.settings.root / path for path in work.bias_pair]
+    files |= {f"raw bias {number}": path for number, path in enumerate(pair, start=1) if path.is_file()}
     return [
         {"role": role, **FileState.of(work.layout, path).to_json(), "sha256": hash_file(path)}
         | ({"days": days[role]} if role in days else {})
