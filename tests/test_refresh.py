@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from datetime import date
 from pathlib import Path
@@ -12,11 +13,12 @@ from typer.testing import CliRunner, Result
 
 from nightdesk.cli import app
 from nightdesk.group import Group
+from nightdesk.io.inventory import take_inventory
 from nightdesk.io.layout import Layout
-from nightdesk.readiness import needs_run, out_of_date
+from nightdesk.readiness import needs_run, out_of_date, unmade_masters
 from nightdesk.settings import Settings, default_settings
 from nightdesk.simulate import simulate
-from nightdesk.steps import build_masters, reduce
+from nightdesk.steps import build_masters, reduce, report
 from tests.small_night import SmallNight
 
 YESTERDAY, TONIGHT = date(2026, 11, 20), date(2026, 11, 21)
@@ -49,13 +51,14 @@ class Dawn:
     def groups(self) -> list[Group]:
         return [Group(night, "NGC5949", name) for night in (YESTERDAY, TONIGHT) for name in ("R", "H")]
 
-    def dawn(self, filter_name: str = "R") -> None:
+    def dawn(self, filter_name: str = "R", *, build: bool = True) -> None:
         """Let the flats of one filter, and the biases they need, arrive."""
         for path in sorted(self.held.iterdir()):
             header = fits.getheader(path)
             if header["IMAGETYP"] in ("bias", "dark") or header.get("FILTER") == filter_name:
                 shutil.move(path, self.root / "raw" / TONIGHT.isoformat() / path.name)
-        build_masters.run(self.settings, TONIGHT)
+        if build:
+            build_masters.run(self.settings, TONIGHT)
 
     def stacks(self) -> dict[str, int]:
         return {group.key: Layout(self.settings, group).stack.stat().st_ino for group in self.groups()}
@@ -98,6 +101,50 @@ def test_flats_at_dawn(night: Dawn) -> None:
     assert all(out_of_date(night.settings, group) == [] for group in night.groups())
     assert fits.getheader(Layout(night.settings, ours).stack)["FLATDAY"] == 0
     assert "Nothing is out of date" in nightdesk("refresh", night.root).output
+
+
+def test_raw_flats_that_are_no_masters_yet_are_shown_and_made_by_refresh(night: Dawn) -> None:
+    night.dawn("R", build=False)
+    nameless = shutil.copy(next(night.held.iterdir()), night.root / "raw" / TONIGHT.isoformat() / "nameless.fits")
+    fits.setval(nameless, "FILTER", value="")
+    sentence = "raw bias and dark and flat frames of 2026-11-21 are still to be made into masters"
+    assert sentence in nightdesk("groups", night.root, "--night", "2026-11-21").output
+    told = json.loads((night.root / report.run(night.settings, TONIGHT)).read_text())
+    ours = next(entry for entry in told["groups"] if entry["group"].endswith("/R"))
+    assert ours["out_of_date"] == [sentence]
+    before = night.stacks()
+    assert sentence in nightdesk("refresh", night.root, "--dry-run").output
+    result = nightdesk("refresh", night.root)
+    assert "calibs/2026-11-21/Rflatnorm2x2.fits: made, of 5 frames." in result.output
+    assert fits.getheader(Layout(night.settings, Group(TONIGHT, "NGC5949", "R")).stack)["FLATDAY"] == 0
+    after = night.stacks()
+    assert {key for key in before if after[key] != before[key]} == {"2026-11-21/NGC5949/R", "2026-11-21/NGC5949/H"}
+    assert "Nothing is out of date" in nightdesk("refresh", night.root).output
+
+
+def test_changed_settings_of_masters_are_shown_and_followed(night: Dawn) -> None:
+    config = night.root / "observatory.toml"
+    config.write_text('[data]\nroot = "."\n[masters]\nclip_sigma = 3.0\n')
+    listed = nightdesk("groups", night.root, "--config", config).output
+    assert listed.count("frames of 2026-11-20 are still to be made into masters") == 4
+    before = night.stacks()
+    assert nightdesk("refresh", night.root, "--config", config).exit_code == 0
+    after = night.stacks()
+    assert all(after[key] != before[key] for key in before)
+    assert "Nothing is out of date" in nightdesk("refresh", night.root, "--config", config).output
+
+
+def test_a_persons_master_of_that_night_stays_current(night: Dawn) -> None:
+    place = night.root / "calibs" / TONIGHT.isoformat()
+    night.dawn("R")
+    for path in place.glob("*.fits"):
+        with fits.open(path, mode="update") as hdus:
+            del hdus[0].header["NDRECIPE"]
+    (place / "masters.json").unlink()
+    nightdesk("refresh", night.root)
+    (place / "masters.json").unlink()
+    ours = Group(TONIGHT, "NGC5949", "R")
+    assert unmade_masters(night.settings, ours, take_inventory(night.settings)) == {}
 
 
 def test_why_a_master_was_taken(night: Dawn) -> None:

@@ -11,10 +11,11 @@ from nightdesk import __version__
 from nightdesk.calibration_night import CalibrationNight
 from nightdesk.errors import NightdeskError, SetupError
 from nightdesk.io.association import distance_words, find_masters
-from nightdesk.io.calibration_set import CALIBRATION_KINDS, calibration_frames
+from nightdesk.io.calibration_set import CALIBRATION_KINDS, calibration_frames, flat_filter
+from nightdesk.io.frame import read_recipe
 from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
 from nightdesk.io.layout import Layout
-from nightdesk.io.master_ledger import has_new_frames
+from nightdesk.io.master_ledger import has_new_frames, nights_to_build
 from nightdesk.io.raw import is_raw_name, raw_places
 from nightdesk.io.rejection import write_rejections
 from nightdesk.io.repair import repairs_hash
@@ -95,6 +96,39 @@ def out_of_date(settings: Settings, group: Group) -> list[str]:
     if manifest.get("repairs") not in (None, repairs_hash(settings, group, inputs)):
         reasons.append("the header repairs have changed")
     return reasons + _changed_masters(settings, layout, inputs, manifest)
+
+
+def unmade_masters(settings: Settings, group: Group, inventory: Inventory) -> dict[date, str]:
+    """Return the nights of which raw frames could make masters as near to a reduced group as its own, and a sentence.
+
+    They have landed, or the settings of masters have changed, since masters were last made of them.
+    """
+    manifest = read_manifest(settings, group)
+    if manifest is None:
+        return {}
+    used = {entry["role"].removeprefix("master "): entry for entry in manifest["inputs"]}
+    told = {}
+    for night in nights_to_build(settings, inventory, group.night):
+        kinds = sorted({facts.kind for facts in calibration_frames(inventory, night) if _serves(facts, group)})
+        if serving := [kind for kind in kinds if _could_be_nearer(settings, group, night, used.get(kind))]:
+            told[night] = f"raw {' and '.join(serving)} frames of {night} are still to be made into masters"
+    return told
+
+
+def _serves(facts: RawFacts, group: Group) -> bool:
+    same = facts.kind != "flat" or flat_filter(facts).casefold() == group.filter_name.casefold()
+    return same and facts.instrument == group.instrument
+
+
+def _could_be_nearer(settings: Settings, group: Group, night: date, entry: dict[str, Any] | None) -> bool:
+    """Tell whether a master of a night would be taken rather than the one used; a person's of that night stays."""
+    if entry is None or entry.get("days") is None:
+        return True
+    away, days = (night - group.night).days, entry["days"]
+    path = settings.root / entry["path"]
+    if days == away and path.is_file():
+        return read_recipe(path) is not None
+    return (abs(away), away > 0) < (abs(days), days > 0)
 
 
 def _settings_hash(settings: Settings, group: Group) -> str:

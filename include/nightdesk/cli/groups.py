@@ -55,7 +55,7 @@ def groups(
 def _state_of(settings: Settings, group: Group, inventory: object) -> tuple[str, str]:
     from nightdesk.io.inventory import Inventory
     from nightdesk.manifest import read_manifest
-    from nightdesk.readiness import differs, out_of_date
+    from nightdesk.readiness import differs, out_of_date, unmade_masters
 
     assert isinstance(inventory, Inventory)
     manifest = read_manifest(settings, group)
@@ -63,7 +63,7 @@ def _state_of(settings: Settings, group: Group, inventory: object) -> tuple[str,
         return "new", "not reduced yet"
     if differs(settings, group, inventory):
         return "changed", f"was {manifest['state']}; its raws or sidecar have changed since"
-    stale = out_of_date(settings, group)
+    stale = [*out_of_date(settings, group), *unmade_masters(settings, group, inventory).values()]
     if stale:
         return manifest["state"], f"out of date: {'; '.join(stale)}. {manifest['reason']}"
     return manifest["state"], manifest["reason"]

@@ -90,7 +90,8 @@ def refresh(
 ) -> None:
     """Reduce again the groups whose stacks are out of date, and no others.
 
-    A stack is out of date when a better master is there, or a setting, a header repair or the code has changed.
+    A stack is out of date when a better master is there, or a setting, a header repair or the code has changed. Masters
+    that the raw frames on the disk can make of nights near it are made first.
 
     Exit code: 0 if all are current now, 1 if some could not be renewed.
     """
@@ -102,6 +103,7 @@ def refresh(
         settings = settings_from(data, config)
         only = night_from(night)
         inventory = take_inventory(settings)
+        _make_masters(settings, inventory, only, dry_run=dry_run)
     stale = {
         group: reasons
         for group in inventory.science
@@ -114,6 +116,22 @@ def refresh(
     if not stale:
         console.print("Nothing is out of date.")
     raise typer.Exit(SOME_LOST if failed else ALL_USED)
+
+
+def _make_masters(settings: Settings, inventory: Inventory, only: date | None, *, dry_run: bool) -> None:
+    from nightdesk.readiness import unmade_masters
+    from nightdesk.steps import build_masters
+
+    wanted: dict[date, str] = {}
+    for group in inventory.science:
+        if only in (None, group.night):
+            wanted |= unmade_masters(settings, group, inventory)
+    for night, sentence in sorted(wanted.items()):
+        if dry_run:
+            console.print(f"{escape(sentence)}.", highlight=False, soft_wrap=True)
+            continue
+        for master in build_masters.run(settings, night):
+            console.print(escape(build_masters.describe(master)), highlight=False, soft_wrap=True)
 
 
 def _renewed(settings: Settings, group: Group, run: object) -> bool:

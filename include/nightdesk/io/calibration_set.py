@@ -57,11 +57,12 @@ def sort_calibrations(settings: Settings, inventory: Inventory, night: date) -> 
 
 
 def _name_key(facts: RawFacts) -> tuple[Any, ...]:
-    filter_name = _filter_name(facts).casefold() if facts.kind == "flat" else ""
+    filter_name = flat_filter(facts).casefold() if facts.kind == "flat" else ""
     return (facts.instrument or "", facts.binning, filter_name)
 
 
-def _filter_name(facts: RawFacts) -> str:
+def flat_filter(facts: RawFacts) -> str:
+    """Return the name of a flat's filter; '' when its header has none."""
     try:
         return clean_name(facts.filter_text)
     except ValueError:
@@ -77,7 +78,7 @@ def _sets_of(settings: Settings, kind: str, night: date, frames: list[RawFacts])
     for other in clusters[1:]:
         left_out |= {facts.path: "another size or readout mode than the most of this night" for facts in other}
     main = [facts for facts in clusters[0] if facts.complete]
-    if kind == "flat" and not _filter_name(frames[0]):
+    if kind == "flat" and not flat_filter(frames[0]):
         left_out |= {facts.path: "its header names no filter" for facts in main}
         main = []
     if kind != "dark":
@@ -126,7 +127,7 @@ def _set(
         night=night,
         instrument=first.instrument,
         binning=first.binning,
-        filter_name=_filter_name(first) if kind == "flat" else "",
+        filter_name=flat_filter(first) if kind == "flat" else "",
         shape=most_frequent(facts.shape for facts in frames),
         exposure=next((facts.exposure for facts in frames if facts.exposure is not None), None),
         temperature=typical_temperature(frames),

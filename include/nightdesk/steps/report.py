@@ -17,7 +17,7 @@ from nightdesk.io.raw import folder_night
 from nightdesk.io.rejection import night_of_raw, write_rejections
 from nightdesk.io.repair import idle_repairs
 from nightdesk.manifest import SCHEMA, read_manifest
-from nightdesk.readiness import differs, out_of_date
+from nightdesk.readiness import differs, out_of_date, unmade_masters
 from nightdesk.steps import tidy
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def run(settings: Settings, night: date) -> str:
 
 def _group(settings: Settings, group: Group, inventory: Inventory) -> dict[str, Any]:
     manifest = read_manifest(settings, group)
-    stale = out_of_date(settings, group)
+    stale = [*out_of_date(settings, group), *unmade_masters(settings, group, inventory).values()]
     if manifest is None:
         state, reason = "not reduced", "it has not been reduced yet"
     else:
