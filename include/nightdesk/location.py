@@ -18,7 +18,9 @@ class Location:
     """The outcome of `locate`; `recipe` says from which frames and settings.
 
     `refused` has the reason for each frame whose stars could not be matched. `refined` are centroids near a person's
-    positions, in the sidecar's own count, and `notes` what is to be said of single frames.
+    positions, in the sidecar's own count, and `notes` what is to be said of single frames. `placed` says of a person's
+    frames that are turned against the reference how they lie on it (dx, dy, rotation, scale), and `reference` which is
+    the best of them, where that is to be the reference.
     """
 
     recipe: str
@@ -26,6 +28,8 @@ class Location:
     refined: dict[str, tuple[float, float]] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     figures: dict[str, dict[str, Any]] = field(default_factory=dict)
+    placed: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
+    reference: str | None = None
 
 
 def write_location(layout: Layout, location: Location) -> None:
@@ -39,4 +43,5 @@ def read_location(layout: Layout) -> Location | None:
     if not isinstance(values, dict) or values.pop("schema", None) != SCHEMA:
         return None
     refined = {name: (float(x), float(y)) for name, (x, y) in values.pop("refined").items()}
-    return Location(**values, refined=refined)
+    placed = {name: (dx, dy, rotation, scale) for name, (dx, dy, rotation, scale) in values.pop("placed", {}).items()}
+    return Location(**values, refined=refined, placed=placed)

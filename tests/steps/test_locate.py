@@ -280,11 +280,59 @@ class TestAPersonsSidecar:
         known = [fits.getheader(night.product("shifted", name))["ARESKNWN"] for name in night.names]
         assert known == [True, False, False]
 
-    def test_a_flip_that_nobody_told_is_found_out(self, make: Callable[..., StarNight]) -> None:
-        night = make(places=(Transform(), FLIP))
+    @pytest.mark.parametrize("refine", [False, True])
+    def test_a_flip_that_nobody_told_is_turned_back(self, make: Callable[..., StarNight], refine: bool) -> None:
+        flipped = FLIP.after(Transform(dx=3.0, dy=2.0))
+        night = make(places=(Transform(), flipped, Transform(dx=4, dy=-3)), tables={"align": {"refine": refine}})
         night.write_sidecar()
-        with pytest.raises(GroupError, match="turned by 180 degrees against r0743053"):
+        assert "3 frames are in the stack" in reduced(night)
+        header = fits.getheader(night.product("shifted", night.names[1]))
+        assert header["FLIPPED"] is True
+        assert (header["XSHIFT"], header["YSHIFT"]) == pytest.approx((-3.0, -2.0), abs=1)
+        assert fates(night)[night.names[1]]["residual"] < 1.0
+
+    def test_a_row_added_to_nightdesks_file_loses_no_flipped_frame(self, make: Callable[..., StarNight]) -> None:
+        places = (Transform(), FLIP.after(Transform(dx=4.2, dy=3.3)), Transform(dx=-5, dy=1), Transform(dx=3, dy=3))
+        night = make(places=places, empty=(3,))
+        with pytest.raises(GroupError):
             reduced(night)
+        own(night).write_text(f"{own(night).read_text()}{night.names[3]},90,80,,,,,,,\n")
+        assert "4 frames are in the stack" in reduced(night)
+        assert "not verified" in fates(night)[night.names[3]]["note"]
+        assert fits.getheader(night.product("shifted", night.names[1]))["FLIPPED"] is True
+
+    @pytest.mark.parametrize("how", ["auto", "integer"])
+    def test_a_persons_turned_frame_is_turned_back_by_auto(self, make: Callable[..., StarNight], how: str) -> None:
+        night = make(places=(Transform(), Transform(dx=5.0), about_centre(0.7)), tables={"align": {"resample": how}})
+        night.write_sidecar()
+        reduced(night)
+        header = fits.getheader(night.product("shifted", night.names[2]))
+        assert header["ALIGNWAY"] == ("similarity" if how == "auto" else "integer")
+        assert header["ROTATED"] == pytest.approx(-0.7 if how == "auto" else 0.0, abs=0.05)
+
+    def test_the_best_frame_is_the_reference_of_a_persons_too(self, make: Callable[..., StarNight]) -> None:
+        night = make(tables={"align": {"reference": "best"}})
+        night.write_sidecar()
+        last = night.names[-1]
+        night.write_raw(last, replace(night, fwhm=2.2).pixels(last))
+        reduced(night)
+        shifts = {name: fits.getheader(night.product("shifted", name))["XSHIFT"] for name in night.names}
+        x = {name: night.position(name)[0] for name in night.names}
+        assert shifts == {name: x[last] - x[name] for name in night.names}
+
+    def test_in_a_crowd_one_star_is_meant_in_every_frame(self, make: Callable[..., StarNight]) -> None:
+        """Positions four pixels off, to one side and the other: the nearest star is another in each frame."""
+        night = make(tables={"align": {"refine": True}}, number=300, shape=(300, 300))
+        lines = [
+            f"{name},{x + 1 + 4 * (-1) ** i},{y + 3}"
+            for i, name in enumerate(night.names)
+            for x, y in [night.position(name)]
+        ]
+        night.write_rows(["fname,x,y", *lines])
+        assert "3 frames are in the stack" in reduced(night)
+        for index, name in enumerate(night.names):
+            header = fits.getheader(night.product("shifted", name))
+            assert (header["XSHIFT"], header["YSHIFT"]) == pytest.approx(night.true_shift(index), abs=0.7)
 
     def test_a_corrected_position_forgets_the_loss(self, make: Callable[..., StarNight]) -> None:
         night = make()

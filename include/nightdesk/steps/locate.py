@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nightdesk import __version__
-from nightdesk.errors import FrameError, SetupError
+from nightdesk.errors import SetupError
 from nightdesk.io.atomic import locked
 from nightdesk.io.layout import EXTINCTION
 from nightdesk.io.sidecar import Placement, write_own_sidecar
@@ -17,21 +17,29 @@ from nightdesk.io.wcs import transform_by_wcs
 from nightdesk.location import Location, write_location
 from nightdesk.science.transform import Transform
 from nightdesk.settings import digest
+from nightdesk.steps.motion import CORNER_PIXELS
 from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
     from astropy.io import fits
+    from numpy.typing import NDArray
 
     from nightdesk.group import Group
+    from nightdesk.io.sidecar import Position
     from nightdesk.science.alignment import Alignment
     from nightdesk.science.star import Stars
     from nightdesk.settings import Settings
 
 
+STAR_PIXELS = 2.0
+"""How far a star may be from where the match of its frame has it."""
+
+
 def run(settings: Settings, group: Group) -> str:
     """Match the stars of a group's frames and write the sidecar that a person would, marked as Nightdesk's own.
 
-    A person's sidecar is never touched; with ``[align] refine`` the centroids near its positions are measured.
+    A person's sidecar is never touched. Its frames' stars tell which of them are turned, and which is the best; with
+    ``[align] refine`` the centroids near its positions are measured.
 
     Parameters
     ----------
@@ -81,7 +89,7 @@ def locate(work: Work) -> str:
         except SetupError as error:
             return f"find_sidecar will refuse it: {error}"
         if sidecar is not None and sidecar == work.layout.person_sidecar:
-            return _refine(work) if work.refines else f"{work.layout.relative(sidecar)} is a person's: used as it is."
+            return _look_at_persons(work)
         if settings.align.mode != "auto":
             return f'No position is looked for: [align] mode = "{settings.align.mode}".'
         return _locate(work)
@@ -108,10 +116,10 @@ def _recipe(work: Work, names: list[str]) -> str:
             "code": __version__,
             "frames": [[name, work.recipe(EXTINCTION, name)] for name in names],
             "align": work.settings.align.model_dump(
-                mode="json", include={"reference", "use_wcs", "refine", "refine_limit"}
+                mode="json", include={"reference", "use_wcs", "refine", "refine_limit", "resample"}
             ),
             "origin": work.settings.sidecar.origin,
-            "person": sidecar.read_bytes().hex() if sidecar and work.refines else None,
+            "person": sidecar.read_bytes().hex() if sidecar and sidecar == work.sidecar else None,
         }
     )
 
@@ -231,47 +239,112 @@ def _summary(work: Work, location: Location, frames: int) -> str:
     return f"{work.layout.relative(own)}: {matched} of {frames} frames by their stars. {refused}".strip()
 
 
-def _refine(work: Work) -> str:
-    """Measure the centroid near each position that a person wrote."""
+def _look_at_persons(work: Work) -> str:
+    """Look at the stars of the frames whose positions a person wrote: for what turns them, and near the positions."""
     names = _present(work)
     recipe = _recipe(work, names)
     known = work.location
     place = work.layout.relative(work.sidecar) if work.sidecar else ""
     if known is None or known.recipe != recipe:
         work.forget_location()
-        known = _refined(work, recipe, names)
+        known = _seen_in_persons(work, recipe, set(names))
         write_location(work.layout, known)
     notes = " ".join(f"{name}: {note}." for name, note in sorted(known.notes.items()))
-    return f"{place}: {len(known.refined)} of {len(names)} positions refined. {notes}".strip()
+    words = f"{len(known.refined)} of {len(names)} positions refined" if work.refines else "used as it is"
+    return f"{place} is a person's: {words}. {notes}".strip()
 
 
-def _refined(work: Work, recipe: str, names: list[str]) -> Location:
-    positions = work.positions
-    rows = {row.name: row for row in positions.rows} if positions else {}
-    limit, origin = work.settings.align.refine_limit, work.settings.sidecar.origin
-    refined, notes, figures = {}, {}, {}
-    for name in names:
-        if name not in rows:
+def _seen_in_persons(work: Work, recipe: str, names: set[str]) -> Location:
+    from nightdesk.science.alignment import align_frames
+
+    rows = [row for row in (work.positions.used if work.positions else ()) if row.name in names]
+    if not rows:
+        return Location(recipe)
+    seen = [_look(work, row.name) for row in rows]
+    shape = (work.inputs.shape[0], work.inputs.shape[1])
+    found = align_frames([one.stars for one in seen], shape, reference=work.settings.align.reference)
+    base = found.reference if work.settings.align.reference == "best" else 0
+    known = [number for number in found.aligned if base in found.aligned]
+    back = found.matches[base].transform.inverse()
+    onto = {number: back.after(found.matches[number].transform) for number in known}
+    points = [_in_frame(work, one, row) for one, row in zip(seen, rows, strict=True)]
+    refined, notes = _refined(work, seen, points, base, onto) if work.refines else ({}, {})
+    placed = {}
+    for number, transform in onto.items():
+        if _is_turned(work, transform, shape):
+            there = points[base] + refined.get(seen[base].name, (0.0, 0.0))
+            here = points[number] + refined.get(seen[number].name, (0.0, 0.0))
+            placed[seen[number].name] = _onto(transform, here, there, shape)
+    moved = {
+        row.name: (row.x + refined[row.name][0], row.y + refined[row.name][1]) for row in rows if row.name in refined
+    }
+    figures = {one.name: _figures(one) for one in seen}
+    best = seen[base].name if work.settings.align.reference == "best" else None
+    return Location(recipe, {}, moved, notes, figures, placed, best)
+
+
+def _in_frame(work: Work, one: _Seen, row: Position) -> NDArray[np.float64]:
+    """Return a row's position as the frame's own pixels count."""
+    return np.array([row.x, row.y]) - work.settings.sidecar.origin - _trimmed(one.header)
+
+
+def _is_turned(work: Work, transform: Transform, shape: tuple[int, int]) -> bool:
+    """Tell whether a move alone does not lay a frame on the reference: after a flip, or where turns are resampled."""
+    off = 0.5 * math.hypot(*shape) * math.hypot(math.remainder(transform.rotation, math.pi), transform.scale - 1.0)
+    return transform.is_flip or (work.settings.align.resample in ("auto", "similarity") and off > CORNER_PIXELS)
+
+
+def _onto(
+    transform: Transform, here: NDArray[np.float64], there: NDArray[np.float64], shape: tuple[int, int]
+) -> tuple[float, float, float, float]:
+    """Return how a frame lies on the reference, turned as its stars say and moved as a person's positions do."""
+    (where,) = transform.apply([here])
+    dx, dy = transform.shift_at((shape[1] - 1) / 2.0, (shape[0] - 1) / 2.0) + (there - where)
+    return float(dx), float(dy), transform.degrees, transform.scale
+
+
+_Offsets = dict[str, tuple[float, float]]
+
+
+def _refined(
+    work: Work, seen: list[_Seen], points: list[NDArray[np.float64]], base: int, onto: dict[int, Transform]
+) -> tuple[_Offsets, dict[str, str]]:
+    """Return by how far each position is from the star that is meant, and what is to be said of it.
+
+    It is the star of the reference frame, in a crowd the brightest, that is near the positions of most frames; in a
+    frame whose stars do not match, the brightest one near its position.
+    """
+    limit = work.settings.align.refine_limit
+    stars = seen[base].stars
+    near = np.zeros((len(seen), len(stars)), dtype=bool)
+    for number, transform in onto.items():
+        near[number] = np.linalg.norm(transform.inverse().apply(stars.positions) - points[number], axis=1) <= limit
+    near &= near[base]
+    votes = near.sum(axis=0)
+    meant = (
+        stars.positions[int(np.argmax(votes))] if votes.any() else None
+    )  # the brightest of equals: they are in order
+    offsets, notes = {}, {}
+    for number, (one, point) in enumerate(zip(seen, points, strict=True)):
+        star = point
+        if meant is not None and number in onto:
+            (star,) = onto[number].inverse().apply([meant])
+        offset = _offset(one.stars, star, STAR_PIXELS if star is not point else limit, point)
+        if offset is None or math.hypot(*offset) > limit:
+            notes[one.name] = f"no star is within {limit:g} px of the position given, which is used as it is"
             continue
-        one = _look(work, name)
-        left, bottom = _trimmed(one.header)
-        x, y = rows[name].x - origin - left, rows[name].y - origin - bottom
-        figures[name] = _figures(one)
-        try:
-            dx, dy = _nearest(one, x, y, limit)
-        except FrameError as error:
-            notes[name] = str(error)
-            continue
-        refined[name] = (rows[name].x + dx, rows[name].y + dy)
-        if math.hypot(dx, dy) > 1.0:
-            notes[name] = f"its star is {math.hypot(dx, dy):.1f} px from the position given"
-    return Location(recipe, {}, refined, notes, figures)
+        offsets[one.name] = offset
+        if math.hypot(*offset) > 1.0:
+            notes[one.name] = f"its star is {math.hypot(*offset):.1f} px from the position given"
+    return offsets, notes
 
 
-def _nearest(one: _Seen, x: float, y: float, limit: float) -> tuple[float, float]:
-    if len(one.stars):
-        apart = np.hypot(one.stars.x - x, one.stars.y - y)
-        chosen = int(np.argmin(apart))
-        if apart[chosen] <= limit:
-            return float(one.stars.x[chosen] - x), float(one.stars.y[chosen] - y)
-    raise FrameError(f"no star is within {limit:g} px of the position given, which is used as it is")
+def _offset(
+    stars: Stars, place: NDArray[np.float64], reach: float, point: NDArray[np.float64]
+) -> tuple[float, float] | None:
+    """Return how far the brightest star within reach of a place is from the point that a person gave."""
+    apart = np.linalg.norm(stars.positions - place, axis=1)
+    if not (apart <= reach).any():
+        return None
+    dx, dy = stars.positions[int(np.argmax(apart <= reach))] - point
+    return float(dx), float(dy)

@@ -19,7 +19,7 @@ from nightdesk.io.frame import Frame, read_frame, read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.repair import possible_repairs
-from nightdesk.io.sidecar import Positions, read_sidecar
+from nightdesk.io.sidecar import Placement, Positions, read_sidecar
 from nightdesk.location import Location, read_location
 from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
 from nightdesk.settings import Measured, digest
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from nightdesk.group import Group
     from nightdesk.science.star import Stars
     from nightdesk.settings import Repair, Settings
+    from nightdesk.steps.grid import Grid
 
 __all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
 
@@ -52,6 +53,7 @@ class Work:
     _location: Location | None = None
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
     _stars: dict[str, Stars] = field(default_factory=dict)
+    _grid: Grid | None = None
 
     @classmethod
     def open(cls, settings: Settings, group: Group) -> Self:
@@ -99,7 +101,7 @@ class Work:
 
     def forget_location(self) -> None:
         """Take a person's positions as they are written, until `locate` has looked again."""
-        self._location, self._positions = Location(""), None
+        self._location, self._positions, self._grid = Location(""), None, None
 
     @property
     def refines(self) -> bool:
@@ -107,16 +109,16 @@ class Work:
         return self.settings.align.refine and not self.notebook
 
     def _refined(self, found: Positions) -> Positions:
-        """Return a person's positions moved on to the centroids that `locate` found near them."""
-        if not self.refines or self.location is None:
+        """Return a person's positions with what `locate` saw in their frames: centroids, turns and the best frame."""
+        location = self.location
+        if location is None or self.notebook or any(row.placement for row in found.rows):
             return found
-        refined = self.location.refined
-        rows = [
-            replace(row, x=refined[row.name][0], y=refined[row.name][1])
-            if row.name in refined and not row.placement
-            else row
-            for row in found.rows
-        ]
+        rows = []
+        for row in found.rows:
+            x, y = location.refined.get(row.name, (row.x, row.y)) if self.refines else (row.x, row.y)
+            placed = location.placed.get(row.name)
+            rows.append(replace(row, x=x, y=y, placement=Placement(*placed, 0, 0.0) if placed else None))
+        rows.sort(key=lambda row: row.name != location.reference)  # the best goes before the first
         return replace(found, rows=tuple(rows))
 
     @property
@@ -207,9 +209,11 @@ class Work:
         return {"from": self.recipe(POST_ISR, name), "k": [chosen.k, chosen.sigma, chosen.source]}
 
     def _shifted(self, name: str) -> dict[str, Any]:
-        from nightdesk.steps.grid import Grid
+        if self._grid is None:
+            from nightdesk.steps.grid import Grid  # which builds on this module
 
-        return {"from": self.recipe(EXTINCTION, name), "grid": Grid.of(self).placed(name)}
+            self._grid = Grid.of(self)
+        return {"from": self.recipe(EXTINCTION, name), "grid": self._grid.placed(name)}
 
     def stack_recipe(self, names: list[str]) -> str:
         """Return the recipe of the stack of these frames, in this order."""
