@@ -152,5 +152,8 @@ def write_fits(path: Path, pixels: NDArray[Any], cards: Sequence[Card], variance
     hdus = fits.HDUList([fits.PrimaryHDU(pixels, header)])
     if variance is not None:
         hdus.append(fits.ImageHDU(variance.astype(np.float32), name="VAR"))
+        unit = str(header.get("BUNIT", ""))
+        hdus[-1].header["BUNIT"] = (f"{unit}2" if unit else "", "unit")
+        hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
     path.parent.mkdir(parents=True, exist_ok=True)
     hdus.writeto(path, overwrite=True)

@@ -10,12 +10,15 @@ from astropy.io import fits
 from nightdesk import __version__
 from nightdesk.io.frame import RECIPE
 from nightdesk.io.hdu import write_hdus
+from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.science.flag import FLAG_MEANINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from nightdesk.io.calibration_set import CalibrationSet
     from nightdesk.science.master import MasterPlanes
@@ -61,13 +64,13 @@ def write_master(
         header[f"{role.upper()}FIL"] = path.relative_to(settings.root).as_posix()
     header["NDVERS"] = (__version__, "version of Nightdesk")
     header[RECIPE] = recipe
-    header.add_history(_history(chosen, len(frames), masters))
+    add_step(header, _history(chosen, len(frames), masters))
     for frame in frames:
         for repair in frame.repairs:
-            header.add_history(f"Repair: {repair.keyword} = {repair.value!r} in {frame.path.name}: {repair.reason}.")
+            add_step(header, f"Repair: {repair.keyword} = {repair.value!r} in {frame.path.name}: {repair.reason}.")
     hdus: list[Any] = [fits.PrimaryHDU(planes.data.astype(np.float32), header)]
     if planes.variance is not None:
-        hdus.append(fits.ImageHDU(planes.variance.astype(np.float32), name="VAR"))
+        hdus.append(_variance(planes.variance, str(header.get("BUNIT", ""))))
     if planes.flags.any():
         hdus.append(_flags(planes))
     hdus.append(_provenance(chosen, frames, masters))
@@ -98,6 +101,13 @@ def _header(
 def _history(chosen: CalibrationSet, number: int, masters: Sequence[tuple[str, Path]]) -> str:
     off = " and ".join(role for role, _ in masters)
     return f"Master {chosen.kind}: clipped mean of {number} frames" + (f", {off} taken off." if off else ".")
+
+
+def _variance(variance: NDArray[np.float64], unit: str) -> fits.ImageHDU:
+    hdu = fits.ImageHDU(variance.astype(np.float32), name="VAR")
+    hdu.header["BUNIT"] = (f"{unit}2" if unit else "", "unit of the image")
+    hdu.header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
+    return hdu
 
 
 def _flags(planes: MasterPlanes) -> fits.ImageHDU:
