@@ -73,6 +73,11 @@ def test_a_southern_night_across_a_clock_change_is_one_night(evening: date, hour
         pytest.param("01/09/87", "00:00:00", "1987-09-01T00:00:00", id="day before month"),
         pytest.param("2026-11-21T22:04", None, "2026-11-21T22:04:00", id="without seconds"),
         pytest.param("2026-11-21T22:04:05-0330", None, "2026-11-22T01:34:05", id="with an offset west"),
+        pytest.param("2026-11-21T22:04:05+02", None, "2026-11-21T20:04:05", id="with an offset in hours"),
+        pytest.param("2026-11-21T22:04:05 +0000", None, "2026-11-21T22:04:05", id="with a blank before the offset"),
+        pytest.param("2026-11-21 22:04:05 +0200", None, "2026-11-21T20:04:05", id="blanks everywhere"),
+        pytest.param("2026-11-21", "22:04:05,5", "2026-11-21T22:04:05.5", id="with a decimal comma"),
+        pytest.param("2026-11-21", "2026-11-22T01:04:05", "2026-11-22T01:04:05", id="a clock with a date of its own"),
         pytest.param("31/12/99", "23:59:60", "2000-01-01T00:00:00", id="a leap second"),
     ],
 )

@@ -9,9 +9,10 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 NIGHT_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 
 _ISO_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})$")
+_HAS_DATE = re.compile(r"^\d{4}-\d{1,2}-\d{1,2}[T ]")
 _OLD_DATE = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{2})$")
 _UNIVERSAL = re.compile(r"\s*(UTC?|GMT)$", re.IGNORECASE)
-_CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:\.\d*)?))?(?:Z|([+-])(\d{2}):?(\d{2}))?$")
+_CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:[.,]\d*)?))?(?:Z|\s*([+-])(\d{2})(?::?(\d{2}))?)?$")
 
 
 def night_of(moment: datetime, zone: tzinfo) -> date:
@@ -35,8 +36,9 @@ def parse_night(text: str) -> date:
 def parse_moment(day: str, clock: str | None = None) -> datetime:
     """Return the UTC moment of a header's date and, where the date has no time of its own, its clock.
 
-    `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, and Z, UTC or an offset at the end, are understood),
-    ``2026-11-21`` or, as in the last century, ``21/11/97``. `clock` is ``22:04:05.5``.
+    `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, a decimal comma, and Z, UTC or an offset at the end, are
+    understood), ``2026-11-21`` or, as in the last century, ``21/11/97``. `clock` is ``22:04:05.5``; if it has a date of
+    its own, it alone is the moment.
 
     Raises
     ------
@@ -48,6 +50,8 @@ def parse_moment(day: str, clock: str | None = None) -> datetime:
     midnight = datetime.combine(_calendar_date(head), time(0), tzinfo=UTC)
     if not (tail or clock):
         raise ValueError(f"{day!r} has no time of day")
+    if not tail and clock and _HAS_DATE.match(clock.strip()):
+        return parse_moment(clock)
     return midnight + _since_midnight((tail or clock or "").strip())
 
 
@@ -64,7 +68,8 @@ def _calendar_date(text: str) -> date:
 
 def _since_midnight(clock: str) -> timedelta:
     match = _CLOCK.match(_UNIVERSAL.sub("", clock))
-    hours, minutes, seconds = (float(part or 0) for part in match.groups()[:3]) if match else (24.0, 0.0, 0.0)
+    parts = (match[1], match[2], (match[3] or "0").replace(",", ".")) if match else ("24", "0", "0")
+    hours, minutes, seconds = (float(part) for part in parts)
     if match is None or hours > 23 or minutes > 59 or seconds >= 61:  # a minute may end in a leap second
         raise ValueError(f"{clock!r} is not a time of day (22:04:05.5)")
     ahead = timedelta(hours=int(match[5] or 0), minutes=int(match[6] or 0))
