@@ -96,6 +96,7 @@ def test_a_guessed_profile_reduces_real_frames(
 def test_kinds_are_told_by_names_where_headers_are_mute() -> None:
     text = guess_configuration(sorted((SETS / "odd_fits" / "truncated_asi178").glob("*.fit")))
     assert "frame_type = { file = '^([A-Za-z]+)' }" in text
+    assert 'flat = "required"\n' in text
     values = {"name": '""', "extinction": "0.1", "airmass": "1", "gain": "1.0", "read_noise": "3.0"}
     assert tomllib.loads(fill_in(text, values))["masters"]["minimum_bias"] == 1
 
@@ -138,6 +139,75 @@ def test_explain_says_where_each_setting_stood(tmp_path: Path) -> None:
     assert rows["filter"] == ["FILTER", "R", ""]
     assert rows["temperature"][0] == "-"
     assert rows["airmass in use"][:2] == ["header", "1.2000"]
+
+
+def rows_of(result: Result) -> dict[str, list[str]]:
+    cells = [[cell.strip() for cell in line.split("│")] for line in result.output.splitlines()]
+    return {row[1]: row[2:5] for row in cells if len(row) == 6}
+
+
+def test_explain_lists_extension_and_extinction(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    rows = rows_of(nightdesk("config", "explain", night.raw(night.names[0])))
+    assert rows["extension"] == ["file", "the first image", ""]
+    assert rows["extinction"] == ["configuration", "0.0547 +- 0.03", "mag/airmass"]
+
+
+def test_explain_misses_the_settings_of_a_filter(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path, filter_name="V").write()
+    result = nightdesk("config", "explain", night.raw(night.names[0]))
+    assert result.exit_code == 1
+    assert "Missing: extinction." in result.output
+    assert "add [filters.V] with extinction" in " ".join(result.output.split())
+
+
+def test_explain_shows_the_figures_of_amplifiers(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    path = night.write_raw(night.names[0], EGAIN=None, RDNOISE=None, AGAIN_01=1.5)
+    config = tmp_path / "observatory.toml"
+    config.write_text(
+        '[[instruments.pt5m.amplifiers]]\nsection = "[1:16,1:24]"\ngain = "AGAIN_01"\nread_noise = 4.0\n'
+        '[[instruments.pt5m.amplifiers]]\nsection = "[17:32,1:24]"\ngain = 1.6\nread_noise = 5.0\nsaturation = 60000\n'
+    )
+    result = nightdesk("config", "explain", path)
+    assert result.exit_code == 0, result.output
+    rows = rows_of(result)
+    assert rows["amplifier 1, gain"] == ["AGAIN_01", "1.5", "e-/ADU"]
+    assert rows["amplifier 2, saturation"] == ["configuration", "60000", "ADU"]
+    assert "gain" not in rows
+
+
+def test_explain_knows_the_notebooks_place(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    place = tmp_path / "processed" / "NGC5949" / "R" / "raws" / "r1.fits"
+    night.write_raw(night.names[0], path=place, OBJECT=None, FILTER=None)
+    result = nightdesk("config", "explain", place)
+    assert result.exit_code == 0, result.output
+    assert rows_of(result)["target"] == ["folder", "NGC5949", ""]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"XBINNING": None}, "its header has no XBINNING, the binning; give binning_x in the configuration"),
+        ({"YBINNING": 0}, "its YBINNING = 0 is no binning"),
+    ],
+    ids=["missing", "zero"],
+)
+def test_a_binning_that_is_missing_is_told_by_its_keyword(
+    tmp_path: Path, changes: dict[str, object], words: str
+) -> None:
+    keywords = {"binning_x": "XBINNING", "binning_y": "YBINNING"}
+    night = SmallNight(tmp_path, tables={"instruments": {"pt5m": {"keywords": keywords}}}).write()
+    night.write_raw(night.names[0], **changes)
+    assert {facts.reason for facts in take_inventory(night.settings).raws} == {"", words}
+
+
+def test_flats_that_name_no_filter_are_not_denied(tmp_path: Path) -> None:
+    night = SmallNight(tmp_path).write()
+    flat = night.write_raw(night.names[0], IMAGETYP="flat", FILTER=None)
+    text = guess_configuration([flat, night.raw(night.names[1])])
+    assert 'flat = "none"   # UNKNOWN: FILTER does not say of which filter the flats are; "required" if of this' in text
 
 
 def test_explain_names_what_is_missing(tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_a_raw_says_what_it_is_without_its_pixels(night: SmallNight) -> None:
         binning="2x2",
         shape=(16, 20),
         raw_shape=(16, 20),
+        camera="pt5m",
     )
 
 

@@ -15,6 +15,7 @@ from nightdesk.errors import SetupError
 from nightdesk.settings import Settings, default_settings, load_settings
 
 if TYPE_CHECKING:
+    from nightdesk.io.profile import Reading
     from nightdesk.io.raw import RawFacts
 
 config_app = typer.Typer(no_args_is_help=True, help="Begin a configuration, check it, or see a frame by it.")
@@ -58,12 +59,13 @@ def explain(
         place = Path(os.path.abspath(file))  # noqa: PTH100 - links are left as they are
         if not place.is_file():
             raise SetupError(f"{file}: there is no such file.")
-        root = next((folder.parent for folder in place.parents if folder.name == "raw"), place.parent)
+        root = next((folder.parent for folder in place.parents if folder.name in ("raw", "processed")), place.parent)
         own = root / "observatory.toml"
         path = config or (own if own.is_file() else None)
         settings = load_settings(path) if path else Settings()
         settings = settings.model_copy(update={"data": default_settings(root).data.model_copy(update={"root": root})})
         facts, instrument, readings = explain_raw(settings, place)
+        readings += _extinction(settings, facts)
     told = f"{facts.kind}: {facts.reason}" if facts.reason else facts.kind
     console.print(
         f"{escape(file.name)}: instrument {escape(instrument)}, {escape(told)}", highlight=False, soft_wrap=True
@@ -81,6 +83,24 @@ def explain(
             f"[red]Missing: {escape(', '.join(missing) or facts.reason)}.[/red]", highlight=False, soft_wrap=True
         )
         raise typer.Exit(SOME_LOST)
+
+
+def _extinction(settings: Settings, facts: RawFacts) -> list[Reading]:
+    """Return the extinction coefficient of a science frame, which its filter's settings must give."""
+    from datetime import date
+
+    from nightdesk.group import Group
+    from nightdesk.io.profile import Reading
+    from nightdesk.steps.coefficient import find_coefficient
+
+    if facts.kind != "science":
+        return []
+    group = Group(date.fromisoformat(facts.night), facts.target, facts.filter_name, facts.instrument)
+    try:
+        found = find_coefficient(settings, group)
+    except SetupError as error:
+        return [Reading("extinction", "", str(error), "mag/airmass", missing=True)]
+    return [Reading("extinction", found.source, f"{found.k:g} +- {found.sigma:g}", "mag/airmass")]
 
 
 def _names(facts: RawFacts) -> str:

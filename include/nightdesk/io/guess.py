@@ -184,10 +184,15 @@ def _filters(samples: Sequence[_Sample]) -> list[str]:
     found = Counter(str(one.header.get(keyword, "")).strip() for one in lit) if keyword else Counter[str]()
     names = sorted({name for value in found if value and (name := _name(value))}) or ["clear"]
     lines = ["[aliases.filters]", "# other spellings of a filter: " + _alias_example(found), ""]
-    flats = {_name(str(one.header.get(keyword, ""))) for one in samples if one.kind == "flat"} if keyword else set()
+    # without a keyword all frames get the one name that `filter` is given below
+    flats = {_name(str(one.header.get(keyword, ""))) if keyword else names[0] for one in samples if one.kind == "flat"}
     for name in names:
         need = "required" if name in flats else "none"
-        why = "" if name in flats else '   # no flat of it among these files; "required" when there is one'
+        why = ""
+        if name not in flats and "" in flats:
+            why = f'   # UNKNOWN: {keyword} does not say of which filter the flats are; "required" if of this'
+        elif name not in flats:
+            why = '   # no flat of it among these files; "required" when there is one'
         lines += [
             f"[filters.{name}]" if re.fullmatch(r"[A-Za-z0-9_-]+", name) else f'[filters."{name}"]',
             "# UNKNOWN: extinction =    # mag/airmass; or wavelength = (Angstrom) on the site's curve",

@@ -54,12 +54,14 @@ NUMBERS = (
     "temperature",
     "equinox",
 )
+OF_AMPLIFIERS = ("gain", "read_noise", "saturation")
 ANGLES = ("ra", "dec", "zenith_distance", "altitude")
+BINNING = ("binning_x", "binning_y")
 NEEDED = {
-    "science": ("target", "filter_name", "date", "exposure", "gain", "read_noise", "frame_type"),
-    "flat": ("filter_name", "date", "exposure", "gain", "read_noise", "frame_type"),
-    "dark": ("date", "exposure", "gain", "frame_type"),
-    "bias": ("date", "frame_type"),
+    "science": ("target", "filter_name", "date", "exposure", "gain", "read_noise", "frame_type", *BINNING),
+    "flat": ("filter_name", "date", "exposure", "gain", "read_noise", "frame_type", *BINNING),
+    "dark": ("date", "exposure", "gain", "frame_type", *BINNING),
+    "bias": ("date", "frame_type", *BINNING),
 }
 
 
@@ -86,16 +88,46 @@ def explain_raw(settings: Settings, path: Path) -> tuple[RawFacts, str, list[Rea
     facts = read_facts(settings, path, size=status.st_size, mtime_ns=status.st_mtime_ns)
     name, instrument, header, shape = read_raw_header(settings, path)
     needed = NEEDED.get(facts.kind, NEEDED["science"])
-    readings = [_reading(header, path.name, instrument, setting, setting in needed) for setting in UNITS]
+    if instrument.amplifiers:
+        needed = tuple(setting for setting in needed if setting not in ("gain", "read_noise"))
+    readings = [
+        _folder(facts, setting) or _reading(header, path.name, instrument, setting, setting in needed)
+        for setting in UNITS
+        if not (instrument.amplifiers and setting in OF_AMPLIFIERS)
+    ]
+    readings += _amplifiers(header, path.name, instrument)
+    chosen = "the first image" if instrument.extension is None else str(instrument.extension)
+    readings.append(Reading("extension", "configuration" if instrument.extension is not None else "file", chosen, ""))
     readings += [_moment(header, path.name, instrument), *_sections(header, path.name, instrument, shape)]
     if facts.kind in ("science", "rejected"):
         readings.append(_airmass(settings, header, path.name, instrument))
     return facts, name, readings
 
 
+def _folder(facts: RawFacts, setting: str) -> Reading | None:
+    """Return what the folder says where it is the folder that names target and filter."""
+    if not facts.named_by_folder or setting not in ("target", "filter_name"):
+        return None
+    text = facts.target_text if setting == "target" else facts.filter_text
+    return Reading(setting.removesuffix("_name"), "folder", text, "")
+
+
+def _amplifiers(header: fits.Header, file_name: str, instrument: Instrument) -> list[Reading]:
+    return [
+        _read_from(header, file_name, getattr(amplifier, setting), setting, f"amplifier {number}, {setting}", needed)
+        for number, amplifier in enumerate(instrument.amplifiers, start=1)
+        for setting, needed in (("gain", True), ("read_noise", True), ("saturation", False))
+    ]
+
+
 def _reading(header: fits.Header, file_name: str, instrument: Instrument, setting: str, needed: bool) -> Reading:
-    sources: tuple[Source, ...] = getattr(instrument.keywords, setting)
     shown = "filter" if setting == "filter_name" else setting
+    return _read_from(header, file_name, getattr(instrument.keywords, setting), setting, shown, needed)
+
+
+def _read_from(
+    header: fits.Header, file_name: str, sources: tuple[Source, ...], setting: str, shown: str, needed: bool
+) -> Reading:
     found = find_value(header, file_name, sources)
     if found is None:
         if any(isinstance(source, Measured) for source in sources):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nightdesk.errors import FrameError
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.detector import trimmed_shape
-from nightdesk.io.header import complete_header, find_number, find_text, mend_cards
+from nightdesk.io.header import as_number, complete_header, find_number, find_text, find_value, mend_cards
 from nightdesk.io.repair import apply_repairs, find_repairs, list_repairs
 from nightdesk.night import night_of, parse_moment
 
@@ -31,6 +31,7 @@ BLOCK = 2880
 LONGEST_HEADER_BLOCKS = 2000
 MOST_HDUS = 1000
 MOST_AXES = 999
+MOST_BINNING = 1000
 MOST_UNPACKED_BYTES = 1_000_000_000
 
 
@@ -439,6 +440,7 @@ def _sort(
             _require_name(filter_text, keywords.filter_name, "filter")
         if trouble:
             raise ValueError(trouble)
+        binning = _binning(header, path.name, instrument)
     except ValueError as error:
         return out("rejected", str(error), **known)
     return RawFacts(
@@ -452,7 +454,7 @@ def _sort(
         target_text=target or "",
         filter_text=filter_text or "",
         exposure=find_number(header, path.name, keywords.exposure),
-        binning=_binning(header, path.name, instrument),
+        binning=binning,
         readout_mode=find_text(header, path.name, keywords.readout_mode) or "",
     )
 
@@ -534,9 +536,18 @@ def _when(settings: Settings, path: Path, header: fits.Header, instrument: Instr
 
 
 def _binning(header: fits.Header, file_name: str, instrument: Instrument) -> str:
-    x = find_number(header, file_name, instrument.keywords.binning_x)
-    y = find_number(header, file_name, instrument.keywords.binning_y)
-    return f"{x or 0:g}x{y or 0:g}"
+    keywords = instrument.keywords
+    sides = []
+    for setting, sources in (("binning_x", keywords.binning_x), ("binning_y", keywords.binning_y)):
+        found = find_value(header, file_name, sources)
+        number = as_number(found[0]) if found else None
+        if found is None:
+            names = " or ".join(source for source in sources if isinstance(source, str))
+            raise ValueError(f"its header has no {names}, the binning; give {setting} in the configuration")
+        if number is None or not 0 < number < MOST_BINNING:
+            raise ValueError(f"its {found[1]} = {found[0]!r} is no binning")
+        sides.append(number)
+    return f"{sides[0]:g}x{sides[1]:g}"
 
 
 def folder_night(path: str) -> date | None:
