@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable
@@ -13,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from nightdesk import readiness
 from nightdesk.errors import NightdeskError
 from nightdesk.group import Group
 from nightdesk.io.atomic import read_json
+from nightdesk.io.layout import Layout
 from nightdesk.readiness import (
     MOST_OBSERVED_FOLDERS,
     Watch,
@@ -24,6 +27,7 @@ from nightdesk.readiness import (
     needs_run,
     out_of_date,
     tonight,
+    unfinished_seconds,
     watched_since,
 )
 from nightdesk.settings import Settings
@@ -560,3 +564,64 @@ def test_groups_are_told_in_order(night: SmallNight, watch: Watch) -> None:
         Group(night.night, "M3", "R"),
         Group(night.night, "NGC5949", "R"),
     ]
+
+
+# Trouble of one group, or of one folder, is not the others'
+
+
+def test_the_ledger_of_an_older_build_holds_up_nobody(night: SmallNight, watch: Watch) -> None:
+    start(night)
+    values = json.loads(night.layout.inputs.read_text())
+    del values["raw_shape"]
+    night.layout.inputs.write_text(json.dumps(values))
+    watch.look(0.0)
+    assert watch.look(20.0) == [night.group]
+
+
+def test_a_ledger_that_cannot_be_read_holds_up_its_own_group_alone(
+    night: SmallNight, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = replace(night, target="M31", first=1).write()
+    real = readiness.read_inputs
+
+    def read_inputs(layout: Layout) -> Any:
+        if layout.group.target == "M31":
+            raise PermissionError("inputs.json")
+        return real(layout)
+
+    monkeypatch.setattr(readiness, "read_inputs", read_inputs)
+    watch.look(0.0)
+    assert watch.look(20.0) == [night.group]
+    assert watch.troubles == [f"{other.group.key} cannot be looked at: inputs.json."]
+
+
+def test_a_closed_folder_is_told_and_the_rest_of_the_night_goes_on(
+    night: SmallNight, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = night.root / "raw" / "closed"
+    closed.mkdir()
+    opened = os.scandir
+
+    def scandir(folder: Path) -> Any:
+        if folder == closed:
+            raise PermissionError(folder)
+        return opened(folder)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # root, who may run these tests, looks into everything
+    watch.look(0.0)
+    assert watch.look(20.0) == [night.group]
+    assert watch.closed == {closed}
+    (sentence,) = watch.troubles
+    assert sentence.startswith("raw/closed: this folder may not be looked into")
+
+
+def test_a_file_that_is_being_copied_is_left_alone_until_it_is_whole(night: SmallNight) -> None:
+    assert unfinished_seconds(night.settings, night.group) == 0
+    path = night.raw(TWO)
+    path.write_bytes(path.read_bytes()[:-2880])
+    os.utime(path, (1e9, 1e9))  # as a copy has it
+    assert 290 < unfinished_seconds(night.settings, night.group) <= 300
+    patient = replace(night, tables={"watch": WATCH | {"stalled_seconds": 20}})
+    assert unfinished_seconds(patient.settings, night.group) <= 20
+    night.write_raw(TWO)
+    assert unfinished_seconds(night.settings, night.group) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from nightdesk.errors import NightdeskError, StaleProduct, one_line
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 SCHEMA = 1
+MANIFEST_KEYS = {"group", "state", "reason", "stack", "raws", "inputs", "settings", "code"}
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,14 @@ class Inputs:
 
     def paths_of(self, name: str) -> list[str]:
         """Return the paths of a frame's raw (more than one when it was copied)."""
-        return [path for path, raw in self.raws.items() if raw["name"] == name]
+        return self._paths.get(name, [])
+
+    @cached_property
+    def _paths(self) -> dict[str, list[str]]:
+        paths: dict[str, list[str]] = {}
+        for path, raw in self.raws.items():
+            paths.setdefault(raw["name"], []).append(path)
+        return paths
 
 
 def write_inputs(
@@ -140,26 +149,33 @@ def _write(layout: Layout, inputs: Inputs) -> None:
 
 
 def read_inputs(layout: Layout) -> Inputs | None:
-    """Return what the last run set out with; None when there was none, or it was another night's."""
+    """Return what the last run set out with; None when there was none, or it was another night's or another build's."""
     values = read_json(layout.inputs)
     if not isinstance(values, dict) or values.get("schema") != SCHEMA or values.get("group") != layout.group.key:
         return None
-    sidecar = values["sidecar"]
-    return Inputs(
-        run_id=values["run_id"],
-        raws=values["raws"],
-        sidecar=FileState(**sidecar) if sidecar else None,
-        frames=tuple(values["frames"]),
-        left_out=values["left_out"],
-        shape=tuple(values["shape"]),
-        binning=values["binning"],
-        bias_pair=tuple(values["bias_pair"]),
-        raw_shape=tuple(values["raw_shape"]),
-        exposure=values["exposure"],
-        temperature=values["temperature"],
-        readout_mode=values.get("readout_mode", ""),
-        camera=values.get("camera", ""),
-    )
+    try:
+        sidecar = values["sidecar"]
+        return Inputs(
+            run_id=values["run_id"],
+            raws={path: _raw_of(raw) for path, raw in values["raws"].items()},
+            sidecar=FileState(**sidecar) if sidecar else None,
+            frames=tuple(values["frames"]),
+            left_out=dict(values["left_out"]),
+            shape=tuple(values["shape"]),
+            binning=values["binning"],
+            bias_pair=tuple(values["bias_pair"]),
+            raw_shape=tuple(values["raw_shape"]),
+            exposure=values["exposure"],
+            temperature=values["temperature"],
+            readout_mode=values.get("readout_mode", ""),
+            camera=values.get("camera", ""),
+        )
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _raw_of(raw: dict[str, Any]) -> dict[str, Any]:
+    return {key: raw[key] for key in ("name", "size", "mtime_ns")}
 
 
 def require_inputs(layout: Layout) -> Inputs:
@@ -213,10 +229,6 @@ def read_manifest(settings: Settings, group: Group) -> dict[str, Any] | None:
     """Return what became of a group's last run, or None."""
     layout = Layout(settings, group)
     values = read_json(layout.manifest)
-    if (
-        not isinstance(values, dict)
-        or values.get("schema") != SCHEMA
-        or values.get("group", {}).get("key") != group.key
-    ):
+    if not isinstance(values, dict) or values.get("schema") != SCHEMA or not values.keys() >= MANIFEST_KEYS:
         return None
-    return values
+    return values if isinstance(values["group"], dict) and values["group"].get("key") == group.key else None

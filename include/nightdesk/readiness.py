@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -13,7 +14,7 @@ from nightdesk.errors import NightdeskError, SetupError
 from nightdesk.io.association import distance_words, find_masters
 from nightdesk.io.calibration_set import CALIBRATION_KINDS, calibration_frames, flat_filter
 from nightdesk.io.frame import read_recipe
-from nightdesk.io.inventory import FactsCache, Inventory, take_inventory
+from nightdesk.io.inventory import FactsCache, Inventory, closed_words, take_inventory
 from nightdesk.io.layout import Layout
 from nightdesk.io.master_ledger import has_new_frames, nights_to_build
 from nightdesk.io.raw import is_raw_name, raw_places
@@ -54,6 +55,24 @@ def _differ(settings: Settings, group: Group, raws: Iterable[RawFacts]) -> bool:
     layout = Layout(settings, group)
     inputs = read_inputs(layout)
     return inputs is None or inputs.states != states_of(raws) or inputs.sidecar != sidecar_state(layout)
+
+
+def unfinished_seconds(settings: Settings, group: Group, inventory: Inventory | None = None) -> float:
+    """Return for how long a group must still be left alone: a file of it is not complete, and has changed of late.
+
+    By the time when the file system last changed it: a copy keeps the modification time of what it copies.
+    """
+    _, raws = (inventory or take_inventory(settings)).of_group(group)
+    waits = [_unfinished_seconds(settings, facts) for facts in raws if not facts.complete]
+    return max(waits, default=0.0)
+
+
+def _unfinished_seconds(settings: Settings, facts: RawFacts) -> float:
+    try:
+        age = time.time() - (settings.root / facts.path).stat().st_ctime
+    except OSError:
+        return 0.0
+    return settings.watch.stalled_seconds - max(age, 0.0)
 
 
 def groups_of_night(settings: Settings, night: date) -> list[Group]:
@@ -192,6 +211,8 @@ class Watch:
     _changed: dict[Group, float] = field(default_factory=dict)
     _due: float | None = None
     _inventory: Inventory | None = None
+    closed: frozenset[Path] = frozenset()
+    troubles: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._cache = FactsCache(self.settings)
@@ -210,12 +231,19 @@ class Watch:
         self._see_members(groups, now)
         self._forget_gone({facts.path for facts in inventory.raws})
         write_rejections(self.settings, [facts for facts in inventory.raws if self._is_settled(facts, now)])
-        waits = {
-            group: self._wait(group, raws, now) for group, raws in groups.items() if _differ(self.settings, group, raws)
-        }
+        self.closed, self.troubles = frozenset(inventory.closed), closed_words(self.settings, inventory.closed)
+        waits = {group: self._wait(group, raws, now) for group, raws in groups.items() if self._is_due(group, raws)}
         waiting = [wait for wait in waits.values() if wait > 0]
         self._due = now + min(waiting) if waiting else None
         return [group for group, wait in waits.items() if wait <= 0]
+
+    def _is_due(self, group: Group, raws: list[RawFacts]) -> bool:
+        """Tell whether a group is to be started; one whose ledger cannot be read does not hold up the others."""
+        try:
+            return _differ(self.settings, group, raws)
+        except OSError as error:
+            self.troubles.append(f"{group.key} cannot be looked at: {error}.")
+            return False
 
     def calibrations(self, now: float) -> list[CalibrationNight]:
         """Return the nights, as of the last look, whose calibration frames are ready and not yet made into masters."""
@@ -265,7 +293,10 @@ class Watch:
     def _see_members(self, groups: dict[Group, list[RawFacts]], now: float) -> None:
         for group, raws in groups.items():
             members = frozenset(facts.path for facts in raws)
-            sidecar = sidecar_state(Layout(self.settings, group))
+            try:
+                sidecar = sidecar_state(Layout(self.settings, group))
+            except OSError:
+                continue  # told of below
             if sidecar is not None:
                 members |= {f"{sidecar.path} {sidecar.size} {sidecar.mtime_ns}"}
             if self._members.get(group) != members:
@@ -281,7 +312,7 @@ class Watch:
 
     def _wait(self, group: Group, raws: list[RawFacts], now: float) -> float:
         """Return how many seconds a group must still stay unchanged before it is ready."""
-        changed = max(self._changed[group], *(self._files[facts.path].since for facts in raws))
+        changed = max(self._changed.get(group, now), *(self._files[facts.path].since for facts in raws))
         return self._wait_for(raws, changed, now)
 
     def _wait_for(self, raws: list[RawFacts], changed: float, now: float) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
+from nightdesk.errors import SetupError
 from nightdesk.readiness import watched_since
 from nightdesk.steps import archive, report
 from tests.small_night import SmallNight
@@ -44,6 +46,26 @@ def test_it_begins_where_the_settings_say(desk: SmallNight) -> None:
 def test_a_night_with_a_report_is_done(desk: SmallNight) -> None:
     report.run(desk.settings, NIGHTS[0])
     assert nights_of(desk, per_day=2) == NIGHTS[1:3]
+
+
+def test_a_night_that_has_changed_since_is_opened_again_after_the_new_ones(desk: SmallNight) -> None:
+    first = replace(desk, night=NIGHTS[0], first=0)
+    with pytest.raises(SetupError):  # there are no masters
+        first.list_raws()
+    report.run(desk.settings, NIGHTS[0])
+    assert nights_of(desk) == NIGHTS[1:]
+    first.write_raw(first.names[0], AIRMASS=1.9)
+    assert nights_of(desk) == [*NIGHTS[1:], NIGHTS[0]]
+
+
+def test_a_night_that_is_being_copied_is_left_for_another_day(desk: SmallNight) -> None:
+    first = replace(desk, night=NIGHTS[0], first=0)
+    path = first.raw(first.names[0])
+    path.write_bytes(path.read_bytes()[:-2880])
+    os.utime(path, (1e9, 1e9))  # as a copy has it
+    assert nights_of(desk) == NIGHTS[1:]
+    stalled = replace(desk, tables={"watch": {"stalled_seconds": 0.001}, "archive": {"from": "2020-01-01"}})
+    assert NIGHTS[0] in archive.next_nights(stalled.settings)
 
 
 def test_nights_without_science_are_not_opened(desk: SmallNight) -> None:

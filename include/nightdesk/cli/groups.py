@@ -31,7 +31,7 @@ def groups(
     config: ConfigFile = None,
 ) -> None:
     """List what is on the disk: each group, its frames, its state, and why."""
-    from nightdesk.io.inventory import take_inventory
+    from nightdesk.io.inventory import closed_words, take_inventory
     from nightdesk.io.repair import idle_repairs
 
     with told_plainly():
@@ -41,11 +41,16 @@ def groups(
     table = Table(*(Column(title, no_wrap=True) for title in ("group", "frames", "state")), "why")
     for group, raws in inventory.science.items():
         if only in (None, group.night):
-            state, why = _state_of(settings, group, inventory)
+            try:
+                state, why = _state_of(settings, group, inventory)
+            except OSError as error:
+                state, why = "unknown", f"its ledger cannot be read: {error}"
             table.add_row(group.key, str(len({facts.name for facts in raws})), state, escape(why))
     console.print(table if table.row_count else "No group of science frames is on the disk.")
     for sentence in idle_repairs(settings, inventory.raws, only):
         console.print(f"[yellow]warning[/yellow]   {escape(sentence)}.", highlight=False, soft_wrap=True)
+    for sentence in closed_words(settings, inventory.closed):
+        console.print(f"[yellow]closed[/yellow]    {escape(sentence)}", highlight=False, soft_wrap=True)
     for facts in inventory.raws:
         if facts.kind == "rejected":
             reason = f"{facts.path}: {facts.reason}.".encode("ascii", "backslashreplace").decode()

@@ -83,10 +83,11 @@ class FactsCache:
 
 @dataclass(frozen=True)
 class Inventory:
-    """Every raw on the disk, with its facts."""
+    """Every raw on the disk, with its facts; `closed` are the folders that may not be looked into."""
 
     settings: Settings
     raws: tuple[RawFacts, ...]
+    closed: tuple[Path, ...] = ()
 
     @property
     def science(self) -> dict[Group, list[RawFacts]]:
@@ -140,7 +141,8 @@ def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inven
     """
     cache = cache or FactsCache(settings)
     raws, known = [], []
-    for path, size, mtime_ns in list_raw_files(settings):
+    closed: set[Path] = set()
+    for path, size, mtime_ns in list_raw_files(settings, closed):
         try:
             known.append(cache.facts(path, size, mtime_ns))
         except FileNotFoundError:
@@ -151,7 +153,24 @@ def take_inventory(settings: Settings, cache: FactsCache | None = None) -> Inven
         else:
             raws.append(known[-1])
     cache.save(known)
-    return Inventory(settings, tuple(raws))
+    return Inventory(settings, tuple(raws), tuple(sorted(closed)))
+
+
+def closed_folders(settings: Settings) -> list[str]:
+    """Return a sentence for each raw folder that this process may not look into."""
+    closed: set[Path] = set()
+    for _ in list_raw_files(settings, closed):
+        pass
+    return closed_words(settings, sorted(closed))
+
+
+def closed_words(settings: Settings, closed: Iterable[Path]) -> list[str]:
+    """Return a sentence for each of these closed folders."""
+    return [
+        f"{path.relative_to(settings.root).as_posix()}: this folder may not be looked into, so its frames are not "
+        "seen. Give it read permission (chmod a+rx)."
+        for path in closed
+    ]
 
 
 def name_collisions(raws: Iterable[RawFacts]) -> list[str]:

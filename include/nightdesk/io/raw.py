@@ -561,25 +561,35 @@ def folder_night(path: str) -> date | None:
     return None
 
 
-def list_raw_files(settings: Settings) -> Iterator[tuple[Path, int, int]]:
-    """Yield path, size and mtime_ns of every file that can be a raw, in both places, sorted by path."""
+def list_raw_files(settings: Settings, closed: set[Path] | None = None) -> Iterator[tuple[Path, int, int]]:
+    """Yield path, size and mtime_ns of every file that can be a raw, in both places, sorted by path.
+
+    Folders that this process may not look into are added to `closed`.
+    """
+    closed = set() if closed is None else closed
     for place in raw_places(settings):
-        for path in sorted(_raw_files_below(settings, place)):
+        for path in sorted(_raw_files_below(settings, place, closed)):
             try:
                 status = path.stat()
-            except (FileNotFoundError, PermissionError):
-                continue  # it went away while we looked, or its folder is closed to us
+            except FileNotFoundError:
+                continue  # it went away while we looked
+            except PermissionError:
+                closed.add(path.parent)
+                continue
             yield path, status.st_size, status.st_mtime_ns
 
 
-def _raw_files_below(settings: Settings, place: Path) -> Iterator[Path]:
+def _raw_files_below(settings: Settings, place: Path, closed: set[Path]) -> Iterator[Path]:
     folders, visited = [place], set()
     while folders:
         folder = folders.pop()
         try:
             status = folder.stat()
             entries = list(os.scandir(folder))
-        except (FileNotFoundError, NotADirectoryError, PermissionError):
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except PermissionError:
+            closed.add(folder)
             continue
         if (status.st_dev, status.st_ino) in visited:
             continue  # a link that leads back

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from datetime import date
 from typing import TYPE_CHECKING
 
 from nightdesk.io.inventory import take_inventory
 from nightdesk.io.layout import report_path
-from nightdesk.readiness import watched_since
+from nightdesk.readiness import differs, unfinished_seconds, watched_since
 
 if TYPE_CHECKING:
+    from datetime import date
+
+    from nightdesk.group import Group
     from nightdesk.settings import Settings
 
 
 def next_nights(settings: Settings) -> list[date]:
-    """Return the next slice of archived nights: with raws on disk, and without a report yet.
+    """Return the next slice of archived nights: those without a report yet, then those that have changed since.
+
+    A night that is being copied is left for another day.
 
     Parameters
     ----------
@@ -24,16 +28,26 @@ def next_nights(settings: Settings) -> list[date]:
     Returns
     -------
     list of date
-        Oldest first; nights that the watcher still looks at are not among them.
+        New ones first, each kind from the oldest; nights that the watcher still looks at are not among them.
     """
     first = settings.archive.from_night
     if first is None:
         return []
     last = watched_since(settings)
-    nights = {
-        date.fromisoformat(facts.night)
-        for facts in take_inventory(settings).raws
-        if facts.night and facts.kind == "science"
-    }
-    due = [night for night in sorted(nights) if first <= night < last and not report_path(settings, night).exists()]
-    return due[: settings.archive.nights_per_day]
+    inventory = take_inventory(settings)
+    nights: dict[date, list[Group]] = {}
+    for group in inventory.science:
+        if first <= group.night < last:
+            nights.setdefault(group.night, []).append(group)
+    whole = [
+        night
+        for night, groups in nights.items()
+        if not any(unfinished_seconds(settings, group, inventory) > 0 for group in groups)
+    ]
+    new = [night for night in whole if not report_path(settings, night).exists()]
+    changed = [
+        night
+        for night in whole
+        if night not in new and any(differs(settings, group, inventory) for group in nights[night])
+    ]
+    return [*new, *changed][: settings.archive.nights_per_day]
