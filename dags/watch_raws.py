@@ -12,9 +12,10 @@ There is always one run. `wait_for_groups` is *deferred* (purple) almost all the
 triggerer and holds no worker.
 
 **When a square is red**, Nightdesk itself is in trouble, not a frame. Open the square's log: it names the
-file, the key and what was expected (mostly a mistake in `observatory.toml`, or a folder that cannot be
-read). Mend that; there is nothing to clear, for the next run begins by itself and scans the disk, so no
-frame is lost.
+file, the key and what was expected (mostly a mistake in `observatory.toml`, or, where `check_folders` is red,
+a folder that cannot be read: all others are watched meanwhile). Mend that; there is nothing to clear, for the
+next run begins by itself and scans the disk, so no frame is lost. A configuration that is written anew takes
+effect within `rescan_seconds`.
 
 **When frames land and nothing starts**: is this Dag paused? Is `wait_for_groups` deferred, and does the
 triggerer live (the health lights on the home page)? `nightdesk groups` lists each group with the reason why
@@ -23,9 +24,9 @@ it is not started.
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.sdk import DAG, WeightRule
+from airflow.sdk import DAG, WeightRule, task
 
-from nightdesk_airflow.sensor import ReadyGroupsSensor
+from nightdesk_airflow.sensor import ReadyGroupsSensor, require_open_folders
 from nightdesk_airflow.start import StartRunOperator
 
 with DAG(
@@ -50,6 +51,17 @@ with DAG(
         "max_retry_delay": timedelta(minutes=5),
     },
 ):
+
+    @task
+    def check_folders() -> str:
+        """See whether all raw folders can be looked into; the frames in the others are reduced meanwhile.
+
+        Red: the log names the folder. Give it read permission; the next run begins by itself.
+        """
+        return require_open_folders()
+
+    check_folders()
+
     ready = ReadyGroupsSensor(
         task_id="wait_for_groups",
         group_dag_id="reduce_group",

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIVE = ["queued", "running"]
+ASK = "ask"  # the task of a group that waits for a person's answer
+ASKING = "awaiting_input"
 MASTERS_DAG = "build_masters"
 REASON = "reason"  # XCom key under which a step leaves why it failed, for its run's verdict
 FRAME_TASKS = {"isr": "frame.isr", "extinction": "frame.extinction", "align": "align"}
@@ -30,16 +32,37 @@ def dag_of(params: Mapping[str, Any], group_dag_id: str) -> str:
 
 
 def active_runs(dag_id: str, run_ids: Iterable[str]) -> list[str]:
-    """Return those of `run_ids` that are queued or running. It blocks: in a trigger, use `sync_to_async`."""
+    """Return those of `run_ids` that are queued or running. It blocks: in a trigger, use `sync_to_async`.
+
+    One that asks a person for positions is not among them: nothing of it runs, and it may be started anew.
+    """
+    begun = runs_in(ACTIVE, dag_id, run_ids)
+    asking = asking_runs(dag_id, begun)
+    return [run_id for run_id in begun if run_id not in asking]
+
+
+def runs_in(states: list[str], dag_id: str, run_ids: Iterable[str]) -> list[str]:
+    """Return those of `run_ids` that are in one of these states. It blocks."""
     from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
     def count(ids: list[str]) -> int:
-        return RuntimeTaskInstance.get_dr_count(dag_id=dag_id, run_ids=ids, states=ACTIVE)
+        return RuntimeTaskInstance.get_dr_count(dag_id=dag_id, run_ids=ids, states=states)
 
     wanted = list(run_ids)
     if not wanted or not count(wanted):
         return []
     return [run_id for run_id in wanted if count([run_id])]
+
+
+def asking_runs(dag_id: str, run_ids: list[str]) -> list[str]:
+    """Return those of these runs that wait for a person's answer. It blocks."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+
+    if not run_ids or dag_id == MASTERS_DAG:
+        return []
+    found = RuntimeTaskInstance.get_task_states(dag_id=dag_id, task_ids=[ASK], run_ids=run_ids)
+    states = {run_id: found.get(run_id, {}).get(ASK) for run_id in run_ids}
+    return [run_id for run_id, state in states.items() if str(getattr(state, "value", state)) == ASKING]
 
 
 def task_states(ti: Any, task_ids: list[str]) -> dict[str, str]:
@@ -69,9 +92,22 @@ def frame_states(ti: Any) -> dict[str, dict[str, str]]:
 
 
 def aligned_frames(ti: Any) -> list[str]:
-    """Return the frames whose `align` succeeded in this run; skip this task when there are no positions."""
+    """Return the frames that `align` has done in this run; skip this task when there are no positions.
+
+    A batch is red for a single bad frame: the others of it are asked about one by one.
+    """
     skip_unless_succeeded(ti, ["list_frames", "find_sidecar"])
-    return [name for name, states in frame_states(ti).items() if states["align"] == "success"]
+    ended = {name: states["align"] for name, states in frame_states(ti).items()}
+    red = [name for name, state in ended.items() if state == "failed"]
+    aligned = {name for name, state in ended.items() if state == "success"}.union(_aligned_of(red) if red else ())
+    return [name for name in ended if name in aligned]
+
+
+def _aligned_of(names: list[str]) -> list[str]:
+    from nightdesk.steps import batch
+    from nightdesk_airflow.task import run_step
+
+    return run_step(batch.aligned_of, names)
 
 
 def skip_unless_succeeded(ti: Any, task_ids: list[str]) -> None:

@@ -14,6 +14,19 @@ if TYPE_CHECKING:
     from nightdesk.calibration_night import CalibrationNight
 
 
+def require_open_folders() -> str:
+    """Fail with the names of raw folders that may not be looked into: their frames would be missed in silence."""
+    from nightdesk.errors import SetupError
+    from nightdesk.io.inventory import closed_folders
+    from nightdesk.settings import load_settings
+    from nightdesk_airflow.task import nightdesk_errors
+
+    with nightdesk_errors():
+        if told := closed_folders(load_settings()):
+            raise SetupError(" ".join(told))
+    return "All raw folders can be looked into."
+
+
 class ReadyGroupsSensor(BaseSensorOperator):
     """Returns Dag, run id and params of each group and each night of calibrations to start; now and then none.
 

@@ -6,13 +6,14 @@ operator takes half a second, which every parse of a Dag file would pay.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, DagRunTriggerException
 
 from nightdesk_airflow.note import group_note
-from nightdesk_airflow.run import active_runs, skip
+from nightdesk_airflow.run import ACTIVE, active_runs, asking_runs, runs_in, skip
 from nightdesk_airflow.task import nightdesk_errors
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ class StartRunOperator(BaseOperator):
             reset_dag_run=True,
             skip_when_already_exists=False,
             wait_for_completion=wait,
-            allowed_states=["success"],
+            allowed_states=["running", "success"],  # once it runs, `wait` goes on
             failed_states=["failed"],
             poke_interval=POLL_SECONDS,
             deferrable=wait,
@@ -78,41 +79,61 @@ class StartRunOperator(BaseOperator):
 class ReduceGroupOperator(StartRunOperator):
     """Brings one group up to date, waits for it without holding a worker, and ends as the group ended.
 
-    An active run is only waited for. A group whose inputs are those of its manifest is not run again: its
-    state is reported. So a night's square that is cleared after a frame was mended turns green without
-    touching the group.
+    An active run is only waited for, unless it asks a person. A group whose inputs are those of its manifest
+    is not run again: its state is reported. So a night's square that is cleared after a frame was mended turns
+    green without touching the group.
     """
 
-    def execute(self, context: Context) -> Any:
-        """Wait for the active run, report a finished one, or start."""
-        from nightdesk.readiness import needs_run
+    def execute(self, context: Context, event: Any = None) -> Any:
+        """Wait for the active run or for files that are being copied, report a finished run, or start."""
+        from nightdesk.readiness import differs, needs_run, unfinished_seconds
 
         if self.is_active():
             self.wait()
         with nightdesk_errors():
-            fresh = not needs_run(*self._settings_and_group())
+            settings, group = self._settings_and_group()
+            if (seconds := unfinished_seconds(settings, group)) > 0:
+                self.come_back(seconds)
+            if self.is_asking() and not differs(settings, group):
+                self.leave_asking()
+            fresh = not needs_run(settings, group)
         return self.report() if fresh else self.start(wait=True)
 
+    def is_asking(self) -> bool:
+        """Tell whether the run waits for a person's answer."""
+        return bool(asking_runs(self.trigger_dag_id, runs_in(ACTIVE, self.trigger_dag_id, [self.trigger_run_id])))
+
+    def leave_asking(self) -> NoReturn:
+        """Skip: nobody knows when a person will answer, and the night's report must come."""
+        skip(f"{self.trigger_run_id} asks for positions in the web UI, and is not waited for.")
+
+    def come_back(self, seconds: float) -> NoReturn:
+        """Look again later, without holding a worker: a file of the group is still being copied."""
+        from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
+
+        self.log.info("A file of %s is not complete yet; looking again in %.0f s.", self.trigger_run_id, seconds)
+        self.defer(trigger=TimeDeltaTrigger(timedelta(seconds=max(seconds, POLL_SECONDS))), method_name="execute")
+        raise AssertionError("defer() does not return")
+
     def wait(self) -> NoReturn:
-        """Come back in `execute_complete` when the active run is over."""
-        from airflow.providers.standard.triggers.external_task import DagStateTrigger
-        from airflow.utils.state import DagRunState
+        """Come back in `execute_complete` when the active run is over, or asks."""
+        from nightdesk_airflow.trigger import RunEndTrigger
 
         self.defer(
-            trigger=DagStateTrigger(
-                dag_id=self.trigger_dag_id,
-                run_ids=[self.trigger_run_id],
-                states=[DagRunState.SUCCESS, DagRunState.FAILED],
-                poll_interval=POLL_SECONDS,
+            trigger=RunEndTrigger(
+                dag_id=self.trigger_dag_id, run_id=self.trigger_run_id, poll_seconds=float(POLL_SECONDS)
             ),
             method_name="execute_complete",
         )
         raise AssertionError("defer() does not return")
 
-    def execute_complete(self, context: Context, event: tuple[str, dict[str, Any]]) -> str:
-        """End as the run ended."""
-        state = event[1].get(self.trigger_run_id)
-        return self.report(failed=str(getattr(state, "value", state)) == "failed")
+    def execute_complete(self, context: Context, event: Any) -> str:
+        """End as the run ended; go on waiting for one that has only begun."""
+        if self.is_active():
+            self.wait()
+        if self.is_asking():
+            self.leave_asking()
+        return self.report(failed=bool(runs_in(["failed"], self.trigger_dag_id, [self.trigger_run_id])))
 
     def report(self, *, failed: bool = False) -> str:
         """Return the sentence of a group that is done; skip for one that waits, else fail."""

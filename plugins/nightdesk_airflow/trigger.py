@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from nightdesk.group import Group
     from nightdesk.readiness import Watch
     from nightdesk.settings import Settings
+
+log = logging.getLogger(__name__)
 
 SHORTEST_SECONDS = 2.0  # a trigger that fires as soon as it started can fail its task
 LISTEN_SECONDS = 6 * 3600.0
@@ -82,7 +86,11 @@ class Memory:
 
 
 class ReadyGroupsTrigger(BaseTrigger):
-    """Fires with the params of all groups and calibration nights to start, or with none after `listen_seconds`."""
+    """Fires with the params of all groups and calibration nights to start, or with none after `listen_seconds`.
+
+    Also with none as soon as the configuration is written anew, or a folder is closed to us or opened again: the next
+    run of `watch_raws` begins at once, and says in its own log what is wrong now.
+    """
 
     def __init__(self, *, dag_id: str, listen_seconds: float = LISTEN_SECONDS) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -106,22 +114,33 @@ class ReadyGroupsTrigger(BaseTrigger):
     async def _next_groups(self, until: float) -> list[Work]:
         from nightdesk.settings import load_settings
 
+        written = await asyncio.to_thread(_configuration)
         settings = await asyncio.to_thread(load_settings)
         memory = await asyncio.to_thread(Memory.of, settings)
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         observer = FolderObserver(
             settings.watch.observer, memory.watch.concerns, lambda: loop.call_soon_threadsafe(changed.set)
         )
+        closed = None
         try:
             while time.monotonic() < until:
                 changed.clear()
+                if await asyncio.to_thread(_configuration) != written:
+                    log.info("The configuration has changed; it is read anew.")
+                    return []
                 # First observe, then scan: what lands between the two is seen by one or the other.
                 await asyncio.to_thread(lambda: observer.cover(memory.watch.paths()))
                 ready, due = await asyncio.to_thread(memory.look)
+                for trouble in memory.watch.troubles:
+                    log.warning("%s", trouble)
                 active = await self._active(ready)
                 if free := [group for group in ready if group.run_id not in active]:
                     memory.note_started(free)
                     return free
+                if closed is not None and memory.watch.closed != closed:
+                    log.info("A folder was closed or opened.")
+                    return []
+                closed = memory.watch.closed
                 pause = min(settings.watch.rescan_seconds, settings.watch.rescan_seconds if due is None else due)
                 await asyncio.sleep(BREATH_SECONDS)
                 await self._pause(changed, ready, min(time.monotonic() + pause, until))
@@ -143,6 +162,37 @@ class ReadyGroupsTrigger(BaseTrigger):
             mine = [work.run_id for work in works if dag_of(work.params, self.dag_id) == dag_id]
             active += await sync_to_async(active_runs)(dag_id, mine)
         return active
+
+
+class RunEndTrigger(BaseTrigger):
+    """Fires when a group's run is over, or asks a person for positions."""
+
+    def __init__(self, *, dag_id: str, run_id: str, poll_seconds: float) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dag_id, self.run_id, self.poll_seconds = dag_id, run_id, poll_seconds
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return what the triggerer needs to make this trigger anew."""
+        kwargs = {"dag_id": self.dag_id, "run_id": self.run_id, "poll_seconds": self.poll_seconds}
+        return "nightdesk_airflow.trigger.RunEndTrigger", kwargs
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Ask now and then; never at once, which can fail the task that waits."""
+        await asyncio.sleep(self.poll_seconds)
+        while await sync_to_async(active_runs)(self.dag_id, [self.run_id]):
+            await asyncio.sleep(self.poll_seconds)
+        yield TriggerEvent(self.run_id)  # type: ignore[no-untyped-call]
+
+
+def _configuration() -> tuple[int, int, int] | None:
+    """Return what tells one state of the configuration file from another; None while there is none."""
+    from nightdesk.settings import CONFIG_VARIABLE
+
+    try:
+        status = os.stat(os.environ.get(CONFIG_VARIABLE, ""))  # noqa: PTH116
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 async def _is_set(event: asyncio.Event, seconds: float) -> bool:

@@ -139,10 +139,24 @@ def starter(kind: str) -> Any:
     )
 
 
-def say_active(monkeypatch: pytest.MonkeyPatch, *run_ids: str) -> None:
-    from nightdesk_airflow import start
+def say_active(monkeypatch: pytest.MonkeyPatch, *run_ids: str, asking: bool = False, failed: bool = False) -> None:
+    """Say that these runs are running; or that each asks a person, or that it has failed."""
+    from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+    from airflow.utils.state import TaskInstanceState
 
-    monkeypatch.setattr(start, "active_runs", lambda dag_id, wanted: [one for one in wanted if one in run_ids])
+    class Runs:
+        @staticmethod
+        def get_dr_count(*, dag_id: str, run_ids: list[str], states: list[str]) -> int:
+            return sum(one in known and ("failed" if failed else "running") in states for one in run_ids)
+
+        @staticmethod
+        def get_task_states(*, dag_id: str, task_ids: list[str], run_ids: list[str]) -> dict[str, Any]:
+            state = TaskInstanceState.AWAITING_INPUT if asking else None
+            return {one: {task_ids[0]: state} for one in run_ids}
+
+    known = set(run_ids)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_dr_count", Runs.get_dr_count)
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", Runs.get_task_states)
 
 
 def test_an_active_run_is_not_started_over(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,6 +179,57 @@ def test_a_night_only_waits_for_an_active_group(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(TaskDeferred) as caught:
         starter("ReduceGroupOperator").execute({})
     assert caught.value.timeout is None
+
+
+def test_a_run_that_asks_a_person_is_not_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A frame or a sidecar that comes meanwhile may start it anew: nothing of it runs.
+    from nightdesk_airflow.run import active_runs
+
+    say_active(monkeypatch, GROUP.run_id, asking=True)
+    assert active_runs("reduce_group", [GROUP.run_id, "other"]) == []
+
+
+def test_a_night_does_not_wait_for_a_persons_answer(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    say_active(monkeypatch, GROUP.run_id, asking=True)
+    with pytest.raises(AirflowSkipException, match="asks for positions"):
+        starter("ReduceGroupOperator").execute({})
+    with pytest.raises(AirflowSkipException, match="asks for positions"):
+        starter("ReduceGroupOperator").execute_complete({}, None)
+
+
+def test_a_night_goes_on_waiting_for_a_group_that_has_only_begun(
+    monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    say_active(monkeypatch, GROUP.run_id)
+    with pytest.raises(TaskDeferred) as caught:
+        starter("ReduceGroupOperator").execute_complete({}, ("path", {GROUP.run_id: "running"}))
+    assert caught.value.method_name == "execute_complete"
+
+
+def test_a_night_waits_for_a_file_that_is_being_copied(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    say_active(monkeypatch)
+    monkeypatch.setattr("nightdesk.readiness.unfinished_seconds", lambda *_: 42.0)
+    with pytest.raises(TaskDeferred) as caught:
+        starter("ReduceGroupOperator").execute({})
+    assert caught.value.method_name == "execute"
+
+
+def test_a_closed_folder_is_red_and_named(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    from nightdesk.io import raw
+    from nightdesk_airflow.sensor import require_open_folders
+
+    settings.root.joinpath("raw", "2026-11-21").mkdir(parents=True)
+    assert "can be looked into" in require_open_folders()
+    opened = raw.os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if Path(folder).name == "2026-11-21":
+            raise PermissionError(folder)
+        return opened(folder)
+
+    monkeypatch.setattr(raw.os, "scandir", scandir)  # root, who may run these tests, looks into everything
+    with pytest.raises(AirflowFailException, match=r"raw/2026-11-21: .*chmod a\+rx"):
+        require_open_folders()
 
 
 @pytest.mark.parametrize(
@@ -203,12 +268,10 @@ def test_a_night_starts_a_group_that_needs_it_and_waits(monkeypatch: pytest.Monk
 def test_a_run_that_died_is_red_whatever_an_older_manifest_says(
     monkeypatch: pytest.MonkeyPatch, settings: Any, manifest: dict[str, str] | None
 ) -> None:
-    from airflow.utils.state import DagRunState
-
+    say_active(monkeypatch, GROUP.run_id, failed=True)
     monkeypatch.setattr("nightdesk.manifest.read_manifest", lambda *_: manifest)
-    event = ("path", {GROUP.run_id: DagRunState.FAILED})
     with pytest.raises(AirflowFailException, match=GROUP.run_id):
-        starter("ReduceGroupOperator").execute_complete({}, event)
+        starter("ReduceGroupOperator").execute_complete({}, GROUP.run_id)
 
 
 def test_the_sensor_looks_again_before_it_starts_anything(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:

@@ -124,6 +124,26 @@ def test_it_comes_back_with_nothing_before_anybody_loses_patience(site: Site) ->
     assert fired(listen_seconds=2.5) == []
 
 
+def test_a_configuration_that_is_written_anew_ends_the_listening(site: Site) -> None:
+    # The next run of watch_raws begins at once and reads it, or says in its own log what is wrong with it.
+    site.configure(rescan=1)
+    began = time.monotonic()
+    assert fired(lambda: site.config.write_text("[watch]\nsettle_seconds = -1\n")) == []
+    assert time.monotonic() - began < PATIENCE_SECONDS / 2
+
+
+def test_a_folder_that_is_closed_ends_the_listening(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    from nightdesk.io import raw
+
+    site.configure(rescan=1)
+
+    def close() -> None:
+        # root, who may run these tests, looks into everything
+        monkeypatch.setattr(raw, "_raw_files_below", lambda settings, place, closed: closed.add(place) or [])
+
+    assert fired(close) == []
+
+
 def test_a_ready_group_is_held_while_its_run_is_active(site: Site) -> None:
     run_id = f"{site.raws[0].parent.name}__NGC5949__R"
     site.active.add(run_id)
