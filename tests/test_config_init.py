@@ -51,15 +51,19 @@ def fill_in(text: str, values: dict[str, str]) -> str:
             [2, 2],
             id="m92_kpno",
         ),
-        pytest.param(
-            "oscaar_tres1", "tres1-0[025]*.fit", {"airmass": "1.2", "read_noise": "9.0"}, [2], id="oscaar_tres1"
-        ),
+        pytest.param("oscaar_tres1", "tres1-*.fit", {"airmass": "1.2", "read_noise": "9.0"}, [8], id="oscaar_tres1"),
         pytest.param(
             "iraf_stargate",
-            "StarGate*000[56].fit",
+            "StarGate*.fit",
             {"airmass": "1.2", "gain": "1.0", "read_noise": "9.0"},
-            [2],
+            [10],
             id="iraf_stargate",
+        ),
+        pytest.param(
+            "odd_fits/ccdproc", "a8280271.fits", {"airmass": "1.2", "gain": "1.9", "read_noise": "9.0"}, [1], id="wht"
+        ),
+        pytest.param(
+            "odd_fits/ccdproc", "sip-wcs.fit", {"airmass": "1.2", "gain": "1.0", "read_noise": "9.0"}, [1], id="feder"
         ),
     ],
 )
