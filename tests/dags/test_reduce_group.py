@@ -110,6 +110,27 @@ def test_of_a_batch_with_a_bad_frame_the_good_one_is_combined(observatory: Obser
     assert list(outcome.fates().values()) == ["lost", "used", "used", "used"]
 
 
+def test_of_a_batch_with_a_frame_that_is_not_aligned_the_others_are_combined(observatory: Observatory) -> None:
+    observatory.configure('[batch]\nframes_per_task = "all"\n')
+    frames = observatory.simulate(frames=4)
+    sidecar = observatory.root / "xys" / "NGC5949" / "R" / "2026-11-21" / "xy.csv"
+    sidecar.write_text("".join(sidecar.read_text().splitlines(keepends=True)[:-1]))
+    outcome = observatory.reduce()
+    assert outcome.state == "failed"
+    assert outcome.states["align"] == {", ".join(path.stem for path in frames): "failed"}
+    assert outcome.states["combine"] == {"-1": "success"}
+    assert list(outcome.fates().values()) == ["used", "used", "used", "lost"]
+    assert "3 of 4 frames are in the stack" in outcome.manifest["reason"]
+
+
+def test_of_a_batch_with_a_bad_frame_the_others_wait_for_positions(observatory: Observatory) -> None:
+    observatory.configure('[batch]\nframes_per_task = "all"\n')
+    truncate(observatory.simulate(frames=3, sidecars=False)[0])
+    outcome = observatory.reduce()
+    assert list(outcome.fates().values()) == ["lost", "waiting", "waiting"]
+    assert outcome.manifest["state"] == "waiting"
+
+
 def test_without_positions_the_group_waits_and_nothing_is_red(observatory: Observatory) -> None:
     observatory.simulate(frames=2, sidecars=False)
     outcome = observatory.reduce()

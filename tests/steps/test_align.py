@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, FrameLost, SetupError, StaleProduct
 from nightdesk.science.flag import NO_DATA
-from nightdesk.steps import align, extinction, isr, recipe
+from nightdesk.steps import align, batch, extinction, isr, recipe
 from tests.small_night import CRPIX, SmallNight
 
 FIRST, SECOND, THIRD = "r0743053", "r0743054", "r0743055"
@@ -287,3 +287,12 @@ class TestNotebookProfile:
                 np.testing.assert_array_equal(after[hdu].data, rolled)
             assert after[0].header["CRPIX1"] == CRPIX[0] + night.offsets[1][0]
             assert len(after) == 2
+
+
+def test_of_a_batch_that_failed_for_one_frame_the_others_are_known(night: SmallNight) -> None:
+    night.write_sidecar([FIRST, THIRD])
+    with pytest.raises(FrameError, match=SECOND):
+        night.run_to("align")
+    assert batch.aligned_of(night.settings, night.group, night.names) == [FIRST, THIRD]
+    night.product("shifted", THIRD).unlink()
+    assert batch.aligned_of(night.settings, night.group, night.names) == [FIRST]

@@ -240,6 +240,22 @@ class TestWaiting:
             go(night)
         assert fates(night) == {FIRST: "waiting", SECOND: "lost", THIRD: "waiting"}
 
+    @pytest.mark.parametrize("keep", ["all", "stack"])
+    def test_the_others_of_a_red_batch_wait(self, night: SmallNight, keep: str) -> None:
+        # `isr` is one square for all of them, red for the one that is bad.
+        tables = {"products": {"keep": keep}, "batch": {"frames_per_task": "all"}}
+        night = replace(night, tables=tables)
+        night.sidecar.unlink()
+        drop_gain(night)
+        night.list_raws()
+        with pytest.raises(FrameError):
+            isr.run(night.settings, night.group, night.names)
+        extinction.run(night.settings, night.group, night.names)
+        states = {name: {"isr": "failed", "extinction": "success"} for name in night.names}
+        with pytest.raises(GroupError, match=SECOND):
+            verdict.run(night.settings, night.group, run_id="x", states=states)
+        assert fates(night) == {FIRST: "waiting", SECOND: "lost", THIRD: "waiting"}
+
 
 class TestFailed:
     """There is no stack."""

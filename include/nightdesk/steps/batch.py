@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError, FrameLost
 from nightdesk.io.atomic import locked
+from nightdesk.io.layout import SHIFTED
 from nightdesk.manifest import record_loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from nightdesk.group import Group
+    from nightdesk.settings import Settings
     from nightdesk.steps.recipe import Work
 
 
@@ -51,3 +54,28 @@ def run_batch(work: Work, step: str, names: Sequence[str], one: Callable[[str], 
         raise FrameError(" ".join(str(error) for error in errors))
     if len(lost) == len(names):
         raise FrameLost(" ".join(lost))
+
+
+def aligned_of(settings: Settings, group: Group, names: Sequence[str]) -> list[str]:
+    """Return those frames of a batch that are aligned, though its task failed for others.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+    group : Group
+        The group.
+    names : sequence of str
+        The batch.
+
+    Returns
+    -------
+    list of str
+        Frames that no step has lost and whose aligned product is current; in one pass there is none of these yet.
+    """
+    from nightdesk.steps import fused
+    from nightdesk.steps.recipe import Work
+
+    work = Work.open(settings, group)
+    in_one_pass = fused.applies(settings, group)
+    return [name for name in names if not work.loss(name) and (in_one_pass or work.is_current(SHIFTED, name))]

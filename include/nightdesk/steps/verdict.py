@@ -174,20 +174,23 @@ def _fate(work: Work, name: str, used: Sequence[str], tasks: Mapping[str, str]) 
     rows = {row.name: row for row in positions.rows} if positions else {}
     if name in rows and not rows[name].use:
         return LEFT_OUT, "the sidecar leaves it out (use = 0)"
+    if positions is None and work.needs_positions and _could_wait(work, name, tasks):
+        return WAITING, f"it waits for its position in {_sidecar_place(work)}"
     for step in STEPS:
         if tasks.get(step) in ("failed", "upstream_failed"):
             return LOST, f"{step} did not succeed; its log says why. Clear that task with its downstream."
-    if positions is None and work.needs_positions and _could_wait(work, name):
-        return WAITING, f"it waits for its position in {_sidecar_place(work)}"
     if work.raw_state(name) is None:
         return LOST, "its raw file is gone, or stands twice with different content. Clear the whole run."
     return LOST, NOT_IN_STACK
 
 
-def _could_wait(work: Work, name: str) -> bool:
+def _could_wait(work: Work, name: str, tasks: Mapping[str, str]) -> bool:
     """Tell whether a frame is as far as it can be without its position; in one pass it has no product by then."""
-    in_one_pass = fused.applies(work.settings, work.group) and work.raw_state(name) is not None
-    return in_one_pass or work.is_current(EXTINCTION, name)
+    if not fused.applies(work.settings, work.group):
+        return work.is_current(EXTINCTION, name)
+    # All frames share the square of `isr`: it is red for one that is on record, else for this one too.
+    told = tasks.get("isr") != "failed" or any(work.loss(other) for other in work.inputs.frames)
+    return told and work.raw_state(name) is not None
 
 
 def _write(settings: Settings, layout: Layout, work: Work | None, outcome: _Outcome, run_id: str) -> None:
