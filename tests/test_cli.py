@@ -217,6 +217,29 @@ def test_a_group_that_another_process_reduces_is_left_to_it(night: SmallNight) -
     assert "is being reduced by another process" in result.stderr
 
 
+def test_a_night_without_frames_leaves_nothing_behind(night: SmallNight) -> None:
+    result = reduce(night, "--night", "2026-11-20")
+    assert result.exit_code == 2
+    assert "2026-11-20/NGC5949/R: no science frame" in result.stderr
+    assert not (night.root / "processed").exists()
+
+
+@pytest.mark.parametrize("file", ["calibs/bias2x2.fits", "xys/NGC5949/R/xy.csv", "processed"])
+def test_what_may_not_be_read_or_written_is_told(night: SmallNight, monkeypatch: pytest.MonkeyPatch, file: str) -> None:
+    opened, made = Path.open, Path.mkdir
+
+    def refuse(path: Path) -> None:  # root, who may run these tests, may do everything
+        if path.is_relative_to(night.root / file):
+            raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", lambda path, *args, **kwargs: refuse(path) or opened(path, *args, **kwargs))
+    monkeypatch.setattr(Path, "mkdir", lambda path, *args, **kwargs: refuse(path) or made(path, *args, **kwargs))
+    result = reduce(night)
+    assert result.exit_code == 2
+    assert f"{night.root / file}" in result.stderr
+    assert "Permission denied" in result.stderr
+
+
 # Which configuration
 
 
@@ -442,6 +465,31 @@ def test_what_cannot_be_simulated_is_told(tmp_path: Path, options: dict[str, Any
     result = simulated(tmp_path, **options)
     assert result.exit_code == 2
     assert told in re.sub(r"\s+", " ", result.stderr)
+
+
+@pytest.mark.parametrize("target", ["", "///", "deep"])
+def test_a_target_that_is_no_name_is_not_simulated(tmp_path: Path, target: str) -> None:
+    result = simulated(tmp_path / "new", target=target)
+    assert result.exit_code == 2
+    assert "Nothing to simulate" in result.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_file_is_no_place_for_a_simulation(tmp_path: Path) -> None:
+    tmp_path.joinpath("file").touch()
+    result = simulated(tmp_path / "file")
+    assert result.exit_code == 2
+    assert "is a file" in result.stderr
+
+
+def test_a_simulation_of_another_size_would_spoil_the_one_that_is_there(tmp_path: Path) -> None:
+    assert simulated(tmp_path).exit_code == 0
+    assert simulated(tmp_path, target="M31").exit_code == 0
+    master = (tmp_path / "calibs/bias2x2.fits").read_bytes()
+    result = simulated(tmp_path, target="M33", size="64x64")
+    assert result.exit_code == 2
+    assert "holds frames of 48x40 pixels" in re.sub(r"\s+", " ", result.stderr)
+    assert (tmp_path / "calibs/bias2x2.fits").read_bytes() == master
 
 
 def test_a_simulation_never_overwrites_real_data(night: SmallNight) -> None:

@@ -56,9 +56,17 @@ def told_plainly() -> Iterator[None]:
     """End with exit code 2 and a sentence, not a traceback, where a person can mend what is wrong."""
     try:
         yield
-    except NightdeskError as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+    except (NightdeskError, OSError) as error:
+        tell(error)
         raise typer.Exit(NO_STACK) from error
+
+
+def tell(error: Exception) -> None:
+    """Print what is wrong; of the disk's trouble with a file, which."""
+    text = str(error)
+    if isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}. Mend that (its permissions, the disk), then try again."
+    errors.print(f"[red]{escape(text)}[/red]", highlight=False, soft_wrap=True)
 
 
 def settings_from(data: Path, config: Path | None, profile: str | None = None) -> Settings:
@@ -114,7 +122,12 @@ def find_group(settings: Settings, target: str, filter_name: str, night: str | N
     inventory = take_inventory(settings)
     if night is not None:
         wanted = Group.from_params(settings, target=target, filter_name=filter_name, night=night, instrument=instrument)
-        return inventory.of_group(wanted)[0]
+        known, raws = inventory.of_group(wanted)
+        if not raws:
+            raise SetupError(
+                f"{known.key}: no science frame of this target, filter and night is below {settings.root}."
+            )
+        return known
     probe = Group.from_params(
         settings, target=target, filter_name=filter_name, night="1970-01-01", instrument=instrument
     )

@@ -14,13 +14,13 @@ from nightdesk.cli.base import (
     DataRoot,
     app,
     console,
-    errors,
     find_group,
     progress,
     settings_from,
+    tell,
     told_plainly,
 )
-from nightdesk.errors import NightdeskError
+from nightdesk.errors import NightdeskError, StaleProduct
 
 
 @app.command()
@@ -55,13 +55,9 @@ def reduce(
             sentence = step.run(settings, group, progress=show)
         console.print(escape(sentence), highlight=False)
     except NightdeskError as error:
-        errors.print(f"[red]{escape(str(error))}[/red]", highlight=False)
-    except Exception as error:
-        from nightdesk.errors import StaleProduct
-
-        if not isinstance(error, StaleProduct):
-            raise
-        errors.print(f"[red]{escape(str(error))}[/red]", highlight=False)
+        tell(error)
+    except (StaleProduct, OSError) as error:
+        tell(error)
         raise typer.Exit(NO_STACK) from error
     manifest = read_manifest(settings, group) or {"state": "failed", "raws": [], "stack": None}
     if manifest["state"] not in ("done", "partial"):

@@ -11,6 +11,8 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from nightdesk.errors import SetupError
+from nightdesk.group import clean_name
+from nightdesk.io.atomic import read_json
 from nightdesk.simulate.camera import Camera
 from nightdesk.simulate.master import write_masters
 from nightdesk.simulate.programme import HOME_ZONE, Place, Programme, plan_calibrations
@@ -137,7 +139,9 @@ def simulate(
         raise SetupError(
             "Nothing to simulate: it takes a target, a filter, a night, a frame and at least 16 x 16 pixels."
         )
+    _require_names(targets, filters)
     refuse_real_data(root)
+    _refuse_another_size(root, size)
     programme = Programme(
         root=root,
         targets=tuple(dict.fromkeys(targets)),
@@ -171,8 +175,28 @@ def _exposure_of(filter_name: str, exposure: float | Mapping[str, float]) -> flo
     return float(exposure[filter_name])
 
 
+def _require_names(targets: Sequence[str], filters: Sequence[str]) -> None:
+    for text in (*targets, *filters):
+        try:
+            clean_name(text)
+        except ValueError as error:
+            raise SetupError(f"Nothing to simulate: {error}.") from error
+
+
+def _refuse_another_size(root: Path, size: tuple[int, int]) -> None:
+    """Raise `SetupError` if masters of this size would replace those of the groups that are there."""
+    facts = read_json(root / MARKER) or {}
+    if facts.get("size", [*size]) != [*size]:
+        raise SetupError(
+            f"{root} holds frames of {'x'.join(map(str, facts['size']))} pixels, whose masters would be overwritten; "
+            "simulate that size again, or into another folder."
+        )
+
+
 def refuse_real_data(root: Path) -> None:
     """Raise `SetupError` if a simulation under `root` could overwrite what a telescope wrote."""
+    if root.exists() and not root.is_dir():
+        raise SetupError(f"{root} is a file; give a folder to simulate into.")
     if (root / MARKER).exists():
         return
     for file in chain.from_iterable((root / name).rglob("*") for name in DATA_FOLDERS):
@@ -226,5 +250,5 @@ def _write_marker(programme: Programme) -> None:
     """Mark the root as a simulated one, before anything else is in it."""
     path = programme.root / MARKER
     path.parent.mkdir(parents=True, exist_ok=True)
-    facts = {"seed": programme.seed, "camera": asdict(programme.camera)}
+    facts = {"seed": programme.seed, "size": [*reversed(programme.shape)], "camera": asdict(programme.camera)}
     path.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
