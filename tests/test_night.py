@@ -78,6 +78,8 @@ def test_a_southern_night_across_a_clock_change_is_one_night(evening: date, hour
         pytest.param("2026-11-21 22:04:05 +0200", None, "2026-11-21T20:04:05", id="blanks everywhere"),
         pytest.param("2026-11-21", "22:04:05,5", "2026-11-21T22:04:05.5", id="with a decimal comma"),
         pytest.param("2026-11-21", "2026-11-22T01:04:05", "2026-11-22T01:04:05", id="a clock with a date of its own"),
+        pytest.param("20261121T220405", None, "2026-11-21T22:04:05", id="as in file names"),
+        pytest.param("20261121", "220405.5", "2026-11-21T22:04:05.5", id="as in file names, apart"),
         pytest.param("31/12/99", "23:59:60", "2000-01-01T00:00:00", id="a leap second"),
     ],
 )

@@ -9,9 +9,11 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 NIGHT_PATTERN = r"^\d{4}-\d{2}-\d{2}$"
 
 _ISO_DATE = re.compile(r"^(\d{4})-(\d{1,2})-(\d{1,2})$")
+_PLAIN_DATE = re.compile(r"^((?:19|20)\d{2})(\d{2})(\d{2})$")
 _HAS_DATE = re.compile(r"^\d{4}-\d{1,2}-\d{1,2}[T ]")
 _OLD_DATE = re.compile(r"^(\d{1,2})/(\d{1,2})/(\d{2})$")
 _UNIVERSAL = re.compile(r"\s*(UTC?|GMT)$", re.IGNORECASE)
+_PLAIN_CLOCK = re.compile(r"^(\d{2})(\d{2})(\d{2}(?:[.,]\d*)?)$")
 _CLOCK = re.compile(r"^(\d{1,2}):(\d{1,2})(?::(\d{1,2}(?:[.,]\d*)?))?(?:Z|\s*([+-])(\d{2})(?::?(\d{2}))?)?$")
 
 
@@ -38,7 +40,7 @@ def parse_moment(day: str, clock: str | None = None) -> datetime:
 
     `day` is ``2026-11-21T22:04:05.5`` (a blank for the T, a decimal comma, and Z, UTC or an offset at the end, are
     understood), ``2026-11-21`` or, as in the last century, ``21/11/97``. `clock` is ``22:04:05.5``; if it has a date of
-    its own, it alone is the moment.
+    its own, it alone is the moment. As in file names, ``20261121T220405`` is understood, too.
 
     Raises
     ------
@@ -57,7 +59,7 @@ def parse_moment(day: str, clock: str | None = None) -> datetime:
 
 def _calendar_date(text: str) -> date:
     with suppress(ValueError):
-        if match := _ISO_DATE.match(text):
+        if match := _ISO_DATE.match(text) or _PLAIN_DATE.match(text):
             year, month, day = (int(part) for part in match.groups())
             return date(year, month, day)
         if match := _OLD_DATE.match(text):
@@ -67,7 +69,7 @@ def _calendar_date(text: str) -> date:
 
 
 def _since_midnight(clock: str) -> timedelta:
-    match = _CLOCK.match(_UNIVERSAL.sub("", clock))
+    match = _CLOCK.match(_PLAIN_CLOCK.sub(r"\1:\2:\3", _UNIVERSAL.sub("", clock)))
     parts = (match[1], match[2], (match[3] or "0").replace(",", ".")) if match else ("24", "0", "0")
     hours, minutes, seconds = (float(part) for part in parts)
     if match is None or hours > 23 or minutes > 59 or seconds >= 61:  # a minute may end in a leap second
