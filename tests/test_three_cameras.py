@@ -17,7 +17,7 @@ from nightdesk.io.master_ledger import nights_to_build
 from nightdesk.manifest import read_manifest
 from nightdesk.settings import Settings
 from nightdesk.steps import build_masters, reduce, report
-from tests.three_cameras import CAMERAS, FLAT_NIGHTS, GAIN, NIGHTS, READ_NOISE, ThreeCameras
+from tests.three_cameras import CAMERAS, FLAT_NIGHTS, GAIN, NIGHTS, READ_NOISE, ThreeCameras, sky_is_right
 
 FLAT_OF = {NIGHTS[0]: (NIGHTS[0], 0), NIGHTS[1]: (NIGHTS[0], -1), NIGHTS[2]: (NIGHTS[3], 1)} | {
     NIGHTS[3]: (NIGHTS[3], 0),
@@ -29,8 +29,7 @@ FLAT_OF = {NIGHTS[0]: (NIGHTS[0], 0), NIGHTS[1]: (NIGHTS[0], -1), NIGHTS[2]: (NI
 def observatory(tmp_path_factory: pytest.TempPathFactory) -> ThreeCameras:
     """Return the observatory with everything reduced, in a backfill's way: night by night, the third one first."""
     made = ThreeCameras(tmp_path_factory.mktemp("three")).write()
-    for place in {group.parts for group in made.groups()}:
-        write_sidecars(made, place)
+    made.write_sidecars()
     settings = made.settings
     for night in (NIGHTS[2], *NIGHTS[:2], *NIGHTS[3:]):
         for one in nights_to_build(settings, take_inventory(settings), night):
@@ -40,18 +39,18 @@ def observatory(tmp_path_factory: pytest.TempPathFactory) -> ThreeCameras:
     return made
 
 
-def write_sidecars(made: ThreeCameras, parts: tuple[str, ...]) -> None:
-    """Undithered frames: every star where it was."""
-    for night in NIGHTS:
-        names = [
-            facts.name
-            for group, raws in take_inventory(made.settings).science.items()
-            if group.same_as(Group(night, "M67", "R", parts[0]))
-            for facts in raws
-        ]
-        place = made.root / "xys" / Path(*parts) / night.isoformat()
-        place.mkdir(parents=True)
-        (place / "xy.csv").write_text("fname,x,y\n" + "".join(f"{name},10,10\n" for name in names))
+@pytest.mark.parametrize("camera", CAMERAS)
+@pytest.mark.parametrize("night", NIGHTS, ids=str)
+def test_each_stack_has_the_sky_that_was_there(observatory: ThreeCameras, camera: str, night: date) -> None:
+    group, raws = take_inventory(observatory.settings).of_group(Group(night, "M67", "R", camera))
+    assert len(raws) == (4 if camera == "fz" else 2)
+    sky_is_right(observatory, group)
+
+
+def test_the_mute_camera_says_nothing(observatory: ThreeCameras) -> None:
+    path = next((observatory.root / "raw").rglob("mute_M67*.fits"))
+    structure = {"SIMPLE", "BITPIX", "NAXIS", "NAXIS1", "NAXIS2", "EXTEND", "BSCALE", "BZERO"}
+    assert set(fits.getheader(path)) <= structure
 
 
 def test_all_groups_of_all_cameras_come_from_one_folder(observatory: ThreeCameras) -> None:

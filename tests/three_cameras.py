@@ -1,7 +1,8 @@
 """An observatory with three cameras that write into one folder: a MEF with overscan, a compressed one, a mute one.
 
 `mef` has its image in an extension called CCD with 8 overscan columns, trimmed by keyword. `fz` writes tile-compressed
-files. `mute` tells nothing but when and how long: the rest stands in the configuration and in the files' names.
+files. The headers of `mute` tell nothing at all: what it saw, when and how long stands in its files' names, the rest in
+the configuration.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from nightdesk.group import Group
+from nightdesk.io.inventory import take_inventory
+from nightdesk.io.layout import Layout
 from nightdesk.settings import Settings, load_settings
 
 Image = NDArray[np.float64]
@@ -26,6 +29,7 @@ NIGHTS = tuple(date(2026, 11, day) for day in (10, 11, 12, 13, 14))
 FLAT_NIGHTS = (NIGHTS[0], NIGHTS[3])
 CAMERAS = ("mef", "fz", "mute")
 
+SKY = 600.0  # electrons in an exposure
 CONFIGURATION = """
 [data]
 root = "{root}"
@@ -61,10 +65,12 @@ binning_y = 1
 match = {{ INSTRUME = "squeezed" }}
 
 [instruments.mute]
-match = {{ SWCREATE = "mute*" }}
+match = {{ INSTRUME = "" }}
 
 [instruments.mute.keywords]
 target = {{ file = '^mute_([A-Za-z0-9]+)_' }}
+date = {{ file = '_(\\d{{8}}T\\d{{6}})_' }}
+exposure = {{ file = '_(\\d+)s' }}
 filter = {{ value = "R" }}
 frame_type = [{{ file = '^mute_(bias|flat)_' }}, {{ value = "object" }}]
 gain = {gain}
@@ -82,7 +88,7 @@ flat = ["flat"]
 
 @dataclass(frozen=True)
 class ThreeCameras:
-    """Five nights of one target, biases on each, flats on the first and the fourth."""
+    """Five nights of one target, biases on each, flats on the first and the fourth; `fz` takes two frames more."""
 
     root: Path
     seed: int = 1
@@ -101,9 +107,9 @@ class ThreeCameras:
         return [Group(night, "M67", "R", camera) for night in self.nights for camera in CAMERAS]
 
     def flat(self, camera: str, night: date) -> Image:
-        """The sensitivity, another one for each camera and each time that flats are taken."""
+        """The sensitivity, another one for each camera, and from the third night on: as the nearest flats have it."""
         y, x = np.indices(SHAPE)
-        turn = CAMERAS.index(camera) + 0.3 * (night >= FLAT_NIGHTS[1])
+        turn = CAMERAS.index(camera) + 0.3 * (night > NIGHTS[1])
         response = 1.0 + 0.15 * np.cos(x / 9.0 + turn) * np.cos(y / 7.0 - turn)
         return response / np.median(response)
 
@@ -121,17 +127,24 @@ class ThreeCameras:
                 self._write_night(camera, night)
         return self
 
+    def write_sidecars(self) -> None:
+        """Write down that nothing moved: every star is where it was."""
+        for group, raws in take_inventory(self.settings).science.items():
+            place = self.root.joinpath("xys", *group.parts, group.night.isoformat())
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "xy.csv").write_text("fname,x,y\n" + "".join(f"{facts.name},10,10\n" for facts in raws))
+
     def _write_night(self, camera: str, night: date) -> None:
         plan = [("bias", 0.0)] * self.calibrations
         plan += [("flat", 5.0)] * (self.calibrations if night in FLAT_NIGHTS else 0)
-        plan += [("object", 60.0)] * self.frames
+        plan += [("object", 60.0)] * (self.frames + 2 * (camera == "fz"))
         for number, (kind, exposure) in enumerate(plan):
             self.write_frame(camera, night, kind, number, exposure)
 
     def write_frame(self, camera: str, night: date, kind: str, number: int, exposure: float) -> Path:
         """Write one raw of a camera."""
         random = np.random.default_rng([self.seed, CAMERAS.index(camera), night.day, number])
-        light = {"bias": 0.0, "flat": 20_000.0 * GAIN, "object": 600.0}[kind] * self.flat(camera, night)
+        light = {"bias": 0.0, "flat": 20_000.0 * GAIN, "object": SKY}[kind] * self.flat(camera, night)
         electrons = random.poisson(light) + random.normal(0.0, READ_NOISE, SHAPE)
         counts = electrons / GAIN + self.bias(camera)
         hour = {"bias": 16, "flat": 19, "object": 22}[kind]
@@ -180,8 +193,19 @@ def _write_fz(
 def _write_mute(
     folder: Path, kind: str, name: str, counts: Image, header: fits.Header, random: np.random.Generator
 ) -> Path:
-    header["SWCREATE"] = "mute v1"
     word = "M67" if kind == "object" else kind
-    path = folder / f"mute_{word}_{name}.fits"
-    fits.PrimaryHDU(np.rint(counts).astype(np.uint16), header).writeto(path)
+    moment = header["DATE-OBS"].replace("-", "").replace(":", "")
+    path = folder / f"mute_{word}_{moment}_{header['EXPTIME']:.0f}s_{name}.fits"
+    fits.PrimaryHDU(np.rint(counts).astype(np.uint16)).writeto(path)
     return path
+
+
+def sky_is_right(made: ThreeCameras, group: Group) -> None:
+    """Check a stack's pixels against the sky above the atmosphere, by the noise that they claim."""
+    with fits.open(Layout(made.settings, group).stack) as hdus:
+        header, image, variance = hdus[0].header, hdus["SCI"].data, hdus["VAR"].data
+    sky = SKY * 10.0 ** (0.4 * header["EXTK"] * header["AIRMASS"])
+    pull = (image - sky) / np.sqrt(variance)
+    assert image.shape == SHAPE
+    assert abs(np.mean(pull)) < 0.3  # the masters' noise is common to many pixels
+    assert 0.85 < np.mean(pull**2) < 1.15

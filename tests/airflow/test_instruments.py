@@ -15,7 +15,7 @@ from nightdesk.manifest import read_manifest
 from nightdesk.night import night_of
 from nightdesk.settings import load_settings
 from tests.airflow.desk import NIGHT_DAG, Airflow, Desk
-from tests.three_cameras import CAMERAS, NIGHTS, ThreeCameras
+from tests.three_cameras import CAMERAS, NIGHTS, ThreeCameras, sky_is_right
 from tools import observatory
 
 pytestmark = pytest.mark.slow
@@ -28,6 +28,7 @@ FLAT_NIGHT = {night: NIGHTS[0] if night < NIGHTS[2] else NIGHTS[3] for night in 
 @pytest.fixture(scope="module")
 def cameras(tmp_path_factory: pytest.TempPathFactory) -> ThreeCameras:
     made = ThreeCameras(tmp_path_factory.mktemp("cameras") / "data", frames=1).write()
+    made.write_sidecars()
     config = made.root / "observatory.toml"
     config.write_text(config.read_text() + WATCH)
     return made
@@ -74,6 +75,9 @@ def test_a_backfill_makes_masters_first_and_every_stack_has_the_right_ones(desk:
             flat = f"calibs/{camera}/{FLAT_NIGHT[night]}/Rflatnorm1x1.fits"
             masters = {one["role"]: one["path"] for one in manifest["inputs"]}
             assert masters["master flat"] == flat
+            assert masters["master bias"] == f"calibs/{camera}/{night}/bias1x1.fits"
+            assert len(manifest["raws"]) == (3 if camera == "fz" else 1)
+            sky_is_right(cameras, Group(night, "M67", "R", camera))
             assert told[camera]["masters"]["flat"].startswith(flat)
             assert told[camera]["out_of_date"] == []
 

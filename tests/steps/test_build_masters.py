@@ -118,6 +118,7 @@ def test_masters_are_right_within_their_noise_which_arrives_in_the_stack(tmp_pat
     place = night.root / "calibs" / NIGHT.isoformat()
     chip = Chip(Camera(), (160, 160), 1)
     assert chi_square(place / "bias2x2.fits", chip.bias) == pytest.approx(1.0, abs=0.05)
+    assert chi_square(place / "dark2x2.fits", chip.dark_rate / Camera().gain) == pytest.approx(1.0, abs=0.05)
     assert chi_square(place / "Rflatnorm2x2.fits", chip.flat("R")) == pytest.approx(1.0, abs=0.05)
 
     group = Group(NIGHT, "NGC5949", "R")
