@@ -11,6 +11,7 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
+from nightdesk.io.hdu import SIGN
 from nightdesk.io.header import mend_cards
 
 if TYPE_CHECKING:
@@ -49,6 +50,10 @@ class StoredRows:
         if len(content) != wanted:
             raise FrameError(f"{self.path.name}: it was cut short while it was read. Copy it again.")
         return np.frombuffer(content, self.stored).reshape(last - first, nx)
+
+    def flag_rows(self, first: int, last: int) -> NDArray[np.uint16]:
+        """Return rows of flags, which FITS stores as signed numbers."""
+        return self.stored_rows(first, last).astype(np.int16).view(np.uint16) ^ SIGN
 
 
 @dataclass(frozen=True)

@@ -206,8 +206,8 @@ typedef struct {
 /* Bias, gain, flat and extinction for one pixel, its variances and flags, in the order of remove_signature and
  * correct_extinction. */
 static inline __attribute__((always_inline)) void calibrate_pixel(double count, const masters *m, ptrdiff_t x,
-                                                                  const camera *c, double *data, double *variance,
-                                                                  double *shared, uint16_t *flags)
+                                                                  const camera *c, int single, double *data,
+                                                                  double *variance, double *shared, uint16_t *flags)
 {
     const uint16_t known = m->flags[x];
     const int present = (known & NO_DATA) == 0;
@@ -218,7 +218,7 @@ static inline __attribute__((always_inline)) void calibrate_pixel(double count, 
     double common = m->pedestal_variance[x] + signal * signal * m->sensitivity_variance[x];
     common = present ? common : 0.0;
     double value = signal / m->sensitivity[x], whole = (present ? independent : 0.0) + common;
-    if (c->single) { /* what a float32 product between the two corrections would have kept */
+    if (single) { /* what a float32 product between the two corrections would have kept */
         value = (double)(float)((double)(float)value * c->factor);
         whole = (double)(float)((double)(float)whole * c->square);
         common = (double)(float)((double)(float)common * c->square);
@@ -233,13 +233,26 @@ static inline __attribute__((always_inline)) void calibrate_pixel(double count, 
     *flags = (uint16_t)(known | (count >= c->saturation ? SATURATED : 0));
 }
 
-EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, const masters *m, const camera *c,
-                                       double *data, double *variance, double *shared, uint16_t *flags)
+/* Some neighbours of a row; `single` is a constant where this is called, so that the loop becomes vectors. */
+static inline __attribute__((always_inline)) void calibrate_row(const double *restrict counts, ptrdiff_t size,
+                                                                const masters *m, ptrdiff_t first, const camera *c,
+                                                                int single, double *restrict data,
+                                                                double *restrict variance, double *restrict shared,
+                                                                uint16_t *restrict flags)
 {
     const masters known = *m;
     const camera how = *c;
     for (ptrdiff_t x = 0; x < size; x++)
-        calibrate_pixel(counts[x], &known, x, &how, data + x, variance + x, shared + x, flags + x);
+        calibrate_pixel(counts[x], &known, first + x, &how, single, data + x, variance + x, shared + x, flags + x);
+}
+
+EXPORT MANY_MACHINES void nd_calibrate(const double *counts, ptrdiff_t size, const masters *m, const camera *c,
+                                       double *data, double *variance, double *shared, uint16_t *flags)
+{
+    if (c->single)
+        calibrate_row(counts, size, m, 0, c, 1, data, variance, shared, flags);
+    else
+        calibrate_row(counts, size, m, 0, c, 0, data, variance, shared, flags);
 }
 
 /* What the easy pixels of a tile need: no value excluded and none that could be clipped. */
@@ -355,7 +368,7 @@ static inline __attribute__((always_inline)) void pixel_of(const source *f, ptrd
         *bits = NO_DATA;
     } else {
         const double count = count_of(f->stored + 2 * (y * f->nx + x)) + f->how.zero;
-        calibrate_pixel(count, f->rows + y, x, &f->how, value, whole, part, bits);
+        calibrate_pixel(count, f->rows + y, x, &f->how, f->how.single, value, whole, part, bits);
     }
     *value = *value * f->how.scale - f->how.sky;
     *whole = *whole * (f->how.scale * f->how.scale);
@@ -380,13 +393,16 @@ EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t r
                 lanes value, whole, part;
                 uint16_t bits[TILE];
                 if (y >= 0 && y < f->count && x0 >= 0 && x0 + width <= f->nx) {
-                    const masters known = f->rows[y];
                     const camera how = f->how;
                     const uint8_t *stored = f->stored + 2 * (y * f->nx + x0);
                     const double square = how.scale * how.scale;
+                    lanes counts;
                     for (int x = 0; x < width; x++)
-                        calibrate_pixel(count_of(stored + 2 * x) + how.zero, &known, x0 + x, &how, value + x, whole + x,
-                                        part + x, bits + x);
+                        counts[x] = count_of(stored + 2 * x) + how.zero;
+                    if (how.single)
+                        calibrate_row(counts, width, f->rows + y, x0, &how, 1, value, whole, part, bits);
+                    else
+                        calibrate_row(counts, width, f->rows + y, x0, &how, 0, value, whole, part, bits);
                     for (int x = 0; x < width; x++) {
                         value[x] = value[x] * how.scale - how.sky;
                         whole[x] *= square;

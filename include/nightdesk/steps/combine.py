@@ -12,7 +12,6 @@ from astropy.io import fits
 from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
 from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
-from nightdesk.io.hdu import SIGN
 from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
@@ -233,12 +232,13 @@ class _Product(Aligned):
         path = work.layout.product(SHIFTED, name)
         with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             super().__init__(name, hdus[0].header.copy(), hdus[0].shape)
-            self._planes = [StoredRows.of(path, hdus[name]) for name in ("SCI", "VAR", "VARCAL", "DQ")]
+            self._planes = [StoredRows.of(path, hdus[name]) for name in ("SCI", "VAR", "VARCAL")]
+            self._flags = StoredRows.of(path, hdus["DQ"])
 
     def block(self, first: int, last: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Read rows of the product."""
-        sci, variance, shared, flags = (plane.stored_rows(first, last) for plane in self._planes)
-        return sci, variance, shared, flags.astype(np.int16).view(np.uint16) ^ SIGN
+        sci, variance, shared = (plane.stored_rows(first, last) for plane in self._planes)
+        return sci, variance, shared, self._flags.flag_rows(first, last)
 
 
 def _standard_stack(work: Work, names: list[str]) -> _Stack:

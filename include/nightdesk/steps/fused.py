@@ -33,7 +33,7 @@ from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.calibration import Calibration
 from nightdesk.steps.coefficient import find_coefficient
-from nightdesk.steps.combine import Aligned, notebook_header
+from nightdesk.steps.combine import BYTES_OF_A_VALUE, Aligned, notebook_header
 from nightdesk.steps.extinction import above_atmosphere
 from nightdesk.steps.grid import Grid
 from nightdesk.steps.isr import describe_notebook, describe_standard, require_member, require_sound, tell_airmass
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
     from nightdesk.group import Group
     from nightdesk.science.combine import Columns, Recipe
+    from nightdesk.science.stamp import Look
     from nightdesk.settings import Settings
 
 CHUNK = 32
@@ -209,9 +210,17 @@ class Fused(Work):
     def frame(self, step: str, name: str) -> Frame:
         """Return a whole frame above the atmosphere, as its product would be."""
         source = self._source(name)
-        data, variance, shared, flags = self.calibrated(source, 0, source.rows.shape[0])
-        depth = self.settings.depth
-        return Frame(data.astype(depth), variance.astype(depth), shared.astype(depth), flags, source.header)
+        ny, nx = source.rows.shape
+        data, variance, shared = (np.empty((ny, nx), self.settings.depth) for _ in range(3))
+        flags = np.empty((ny, nx), np.uint16)
+        for rows in self.settings.machine.blocks(ny, nx * BYTES_OF_A_VALUE):
+            data[rows], variance[rows], shared[rows], flags[rows] = self.calibrated(source, rows.start, rows.stop)
+        return Frame(data, variance, shared, flags, source.header)
+
+    def look(self, step: str, name: str) -> Look:
+        """Return what gives data and flags of small parts of a frame above the atmosphere."""
+        source = self._source(name)
+        return lambda rows, columns: self.window(source, rows, columns)
 
     def _source(self, name: str) -> Source:
         try:
@@ -235,7 +244,9 @@ class Fused(Work):
         state = FileState.of(self.layout, path)
         self._opened(name, path, state)
         forget_loss(self.layout, name)
-        renew_raw(self.layout, state)
+        raw = self.inputs.raws.get(state.path, {})
+        if (raw.get("size"), raw.get("mtime_ns")) != (state.size, state.mtime_ns):
+            renew_raw(self.layout, state)
 
     def _opened(self, name: str, path: Path, state: FileState) -> None:
         if self._calibration is None:

@@ -19,6 +19,7 @@ from nightdesk.io.frame import Frame, read_frame, read_recipe
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.repair import possible_repairs
+from nightdesk.io.rows import StoredRows
 from nightdesk.io.sidecar import Placement, Positions, read_sidecar
 from nightdesk.location import Location, read_location
 from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
@@ -28,7 +29,11 @@ from nightdesk.steps.coefficient import find_coefficient
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from nightdesk.group import Group
+    from nightdesk.science.stamp import Look
     from nightdesk.science.star import Stars
     from nightdesk.settings import Repair, Settings
     from nightdesk.steps.grid import Grid
@@ -257,6 +262,18 @@ class Work:
     def header(self, step: str, name: str) -> fits.Header:
         """Return the header of an earlier step's product."""
         return fits.getheader(self.layout.product(step, name))
+
+    def look(self, step: str, name: str) -> Look:
+        """Return what gives data and flags of small parts of an earlier step's product."""
+        path = self.require(step, name)
+        with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+            sci, flags = (StoredRows.of(path, hdus[plane]) for plane in ("SCI", "DQ"))
+
+        def _look(rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+            part = (rows.start, rows.stop)
+            return sci.stored_rows(*part)[:, columns], flags.flag_rows(*part)[:, columns]
+
+        return _look
 
     def stars(self, name: str) -> Stars:
         """Return the stars of a frame above the atmosphere; found once."""

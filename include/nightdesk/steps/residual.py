@@ -45,7 +45,7 @@ class OnGrid(Protocol):
 class Residual:
     """How far the stars of an aligned frame are from those of the reference frame.
 
-    `pixels` is the largest move that is left at any of the frame's stars, told by `matches` stars; None when too few
+    `pixels` is the largest move that is left at any of the reference's stars, told by `matches` stars; None when too few
     match, so that nothing is known.
     """
 
@@ -106,7 +106,8 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Resi
     dx, dy = match.transform.shift_at((nx - 1) / 2.0, (ny - 1) / 2.0)
     if _is_fixed(grid, name, dx, dy):
         return Residual(None, 0)
-    left = Residual(largest_move(match.transform, stars), match.matches)
+    on_grid = there.chosen((there.x > 0) & (there.y > 0) & (there.x < nx - 1) & (there.y < ny - 1))
+    left = Residual(largest_move(match.transform, on_grid), match.matches)
     if match.transform.is_flip:
         raise MisalignedError(
             f"{name}: it is turned by 180 degrees against {grid.wcs_name}, as {match.matches} of its stars show. "
