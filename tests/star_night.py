@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from astropy.io import fits
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from nightdesk.science.synthetic import Star, add_star
 from nightdesk.science.transform import Transform, half_turn
@@ -86,6 +89,21 @@ class StarNight(SmallNight):
         ny, nx = self.shape
         back = self.places[index].inverse()
         return back.shift_at((nx - 1) / 2, (ny - 1) / 2)
+
+
+def chi_squares(stack: Path) -> tuple[float, float]:
+    """Chi-square of a stack's empty sky: per pixel, and in boxes of 10 x 10 pixels with CORRFACT."""
+    with fits.open(stack) as hdus:
+        data, variance = (hdus[plane].data[20:-20, 20:-20].astype(float) for plane in ("SCI", "VAR"))
+        factor = hdus[0].header["CORRFACT"]
+    off = data - np.median(data)
+    bright = ndimage.gaussian_filter(off, 2.0) > np.sqrt(np.median(variance))
+    off[ndimage.binary_dilation(bright, iterations=12)] = np.nan
+    off -= np.nanmean(off)
+    ny, nx = (size // 10 for size in off.shape)
+    boxed = off[: ny * 10, : nx * 10].reshape(ny, 10, nx, 10).mean(axis=(1, 3))
+    pixel = float(np.nanmean(off**2 / variance))
+    return pixel, float(np.nanmean(boxed**2) / (np.median(variance) / 100.0 * factor))
 
 
 class _Plain:

@@ -19,12 +19,14 @@ from nightdesk.science.transform import Transform
 Image = NDArray[np.float64]
 
 FRAMES = 25
-# By FWHM in pixels: what half a pixel left over does to a Gaussian, sqrt(1 + 8 ln 2 / 12 / FWHM^2), and what a cubic
-# spline does to one that is hardly sampled.
-BROADENING = {
-    "integer": {2.0: 1.056, 3.0: 1.025, 6.0: 1.006},
-    "subpixel": {2.0: 1.025, 3.0: 1.003, 6.0: 1.0},
+TRANSFER = {
+    "integer": np.sinc,
+    "subpixel": lambda f: np.sinc(f) ** 4 / (2.0 / 3.0 + np.cos(2.0 * np.pi * f) / 3.0),
 }
+"""What a way of shifting does to a wave of f cycles per pixel, on average over all fractions of a pixel.
+
+Whole pixels leave a fraction spread evenly over a pixel; a cubic spline through the pixels is Unser's cardinal one.
+"""
 
 
 def dithers(frames: int = FRAMES, seed: int = 1) -> list[tuple[float, float]]:
@@ -61,6 +63,22 @@ def fwhm_of(image: Image, x: float, y: float) -> float:
     return abs(float(least_squares(off, [image.max(), x, y, 3.0]).x[3]))
 
 
+def broadening(fwhm: float, way: str) -> float:
+    """Return by what a Gaussian is wider after `way`, by its transfer function (docs/decisions/0004)."""
+    fine = 16
+    x = (np.arange(80 * fine) - 40 * fine) / fine
+    profile = np.exp(-4.0 * np.log(2.0) * (x / fwhm) ** 2)
+    waves = np.fft.fft(profile) * TRANSFER[way](np.fft.fftfreq(len(x), 1.0 / fine))
+    moved = np.fft.ifft(waves).real[::fine]
+    return fwhm_of(1e4 * np.outer(moved, moved), 40.0, 40.0) / fwhm
+
+
+@pytest.mark.parametrize(("fwhm", "percent"), [(2.0, 5.6), (3.0, 2.5), (6.0, 0.6)])
+def test_the_prediction_for_whole_pixels_is_the_known_one(fwhm, percent):
+    assert broadening(fwhm, "integer") == pytest.approx(1.0 + percent / 100.0, abs=0.01)
+    assert np.sqrt(1.0 + 8.0 * np.log(2.0) / 12.0 / fwhm**2) == pytest.approx(1.0 + percent / 100.0, abs=0.001)
+
+
 @pytest.mark.parametrize("way", ["integer", "subpixel"])
 @pytest.mark.parametrize("fwhm", [2.0, 3.0, 6.0])
 def test_the_width_of_a_stack_is_as_predicted(fwhm, way):
@@ -70,13 +88,13 @@ def test_the_width_of_a_stack_is_as_predicted(fwhm, way):
         image = gaussian(x - dx, y - dy, fwhm)
         widths.append(fwhm_of(image, x - dx, y - dy))
         frames.append(laid(planes_of(image), dx, dy, way).data)
-    broadening = fwhm_of(np.mean(frames, axis=0), x, y) / np.mean(widths)
-    assert broadening == pytest.approx(BROADENING[way][fwhm], abs=0.01)
+    measured = fwhm_of(np.mean(frames, axis=0), x, y) / np.mean(widths)
+    assert measured == pytest.approx(broadening(fwhm, way), abs=0.005)
 
 
 def test_a_hundred_stars_are_as_bright_by_every_way():
-    shape, fwhm = (420, 420), 3.0
-    centres = [(20.3 + 40 * i + 3 * np.sin(j), 20.7 + 40 * j + 3 * np.cos(i)) for i in range(10) for j in range(10)]
+    shape, fwhm = (460, 460), 3.0
+    centres = [(50.3 + 40 * i + 3 * np.sin(j), 50.7 + 40 * j + 3 * np.cos(i)) for i in range(10) for j in range(10)]
     fluxes = np.geomspace(2e4, 1e6, 100)
     moves = dithers(9)
     stacks = {}
@@ -97,11 +115,10 @@ def test_a_hundred_stars_are_as_bright_by_every_way():
         ).clip(1)
     x, y = np.array(centres).T
     light = {way: sep.sum_circle(np.ascontiguousarray(stack), x, y, 12.0, subpix=0)[0] for way, stack in stacks.items()}
-    inside = (x > 40) & (x < 380) & (y > 40) & (y < 380)
+    assert len(x) == 100
     for way in ("subpixel", "similarity"):
-        assert np.abs(light[way] / light["integer"] - 1.0)[inside].max() < 1e-3
-    assert inside.sum() >= 60
-    assert np.abs(light["integer"] / fluxes - 1.0)[inside].max() < 0.03  # wings beyond the aperture
+        assert np.abs(light[way] / light["integer"] - 1.0).max() < 1e-3
+    assert np.abs(light["integer"] / fluxes - 1.0).max() < 0.03  # wings beyond the aperture
 
 
 @pytest.mark.parametrize("method", ["median", "clipped", "mean"])
