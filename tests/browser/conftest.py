@@ -31,7 +31,9 @@ T = TypeVar("T")
 HERE = Path(__file__).parent
 FIRST_PORT = 38180
 PATIENCE_SECONDS = 420.0
-SIZE = (480, 420)
+SIZE = (1200, 1100)
+"""Fitted into the browser it is binned, and its tiles have seams at every level."""
+
 FRAMES = 3
 PICTURES = os.environ.get("NIGHTDESK_PICTURES")
 """A folder for screenshots, as docs/pictures has them."""
@@ -65,7 +67,8 @@ ARGUMENTS = [
 EVIL_OBJECT = '<img src=x onerror="alert(1)">'
 EVIL_TARGET = "imgsrc-xonerror-alert-1"
 EVIL_NAME = "r99 <b onmouseover='alert(2)'>\"x\" ![y](http)"
-REJECTED_NAME = "![x](http) <img src=x onerror=alert(3)> \u202egnp"
+REJECTED_NAME = "![x](http) <img src=x onerror=alert(3)> \u202e\ngnp"
+"""Only printable ASCII can be a frame's name: this one stays a file that is rejected."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -102,6 +105,11 @@ class Night:
     def evil_date(self) -> date:
         """The night before, with names that try to be more than text."""
         return self.date - timedelta(days=1)
+
+    @property
+    def empty_date(self) -> date:
+        """The night before that, in which nothing was observed."""
+        return self.date - timedelta(days=2)
 
     def served(self, target: str) -> Served:
         return Served(self.settings, self.group(target))
@@ -143,7 +151,7 @@ class Night:
 def _write_sky(root: Path, night: date) -> None:
     """Write a whole group, one with a bad frame, one without positions; and a night before with evil names."""
     targets = ("NGC5949", "M51", "M101")
-    sky = simulate(root, targets=targets, nights=(night,), frames=FRAMES, size=SIZE, exposure=8.0)
+    sky = simulate(root, targets=targets, nights=(night,), frames=FRAMES, size=SIZE, exposure=16.0, seeing=1.4)
     shutil.rmtree(root / "xys" / "M101")
     bad = sky.group("M51", "R", night)[1].path
     bad.write_bytes(bad.read_bytes()[:60_000])
@@ -187,10 +195,10 @@ def night(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Night]:
 
 
 def _report(night: Night) -> None:
-    """Run `reduce_night` for both nights as a person does, and wait for their reports."""
+    """Run `reduce_night` for the three nights as a person does, and wait for their reports."""
     headers = {"Authorization": f"Bearer {night.token('astro')}"}
     url = f"{night.url}/api/v2/dags/reduce_night/dagRuns"
-    for day in (night.evil_date, night.date):
+    for day in (night.empty_date, night.evil_date, night.date):
         page = night.root / "processed" / "reports" / f"{day}.html"
         page.unlink(missing_ok=True)  # the scheduled one may have come before the frames were through
         body = {"logical_date": None, "dag_run_id": f"by_hand_{day}", "conf": {"night": day.isoformat()}}
@@ -237,9 +245,12 @@ class Visit:
             "picture", "() => { const v = window.deskViewer; return !!(v && v.image && v.view && v.missing === 0); }"
         )
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, *, width: int = 1440, height: int = 0) -> None:
+        """Take a picture for the documentation, of another height where the page needs it."""
         if PICTURES:
-            self.page.wait_for_timeout(600)
+            if height:
+                self.page.set_viewport_size({"width": width, "height": height})
+            self.page.wait_for_timeout(800)
             self.page.screenshot(path=f"{PICTURES}/{name}.png")
 
 

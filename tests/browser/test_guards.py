@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from nightdesk.desk.card import read_card
+from nightdesk.desk.place import frame_card, frame_thumbnail, stack_card
 from tests.browser.conftest import Night
 
 POLICY = (
@@ -81,6 +84,23 @@ def test_every_answer_carries_the_policy(astro: httpx.Client, night: Night) -> N
         assert nobody.get("nights").headers["content-security-policy"].startswith(POLICY)
 
 
+def test_a_refusal_and_a_fault_of_the_server_carry_the_policy_too(astro: httpx.Client, night: Night) -> None:
+    stale = astro.post("positions", json=positions(night) | {"seen": "another"}, headers=SAME)
+    assert stale.status_code == 409
+    assert stale.headers["content-security-policy"].startswith(POLICY)
+    manifest = night.served("M51").layout.manifest
+    kept = manifest.read_bytes()
+    manifest.write_text(json.dumps(json.loads(kept) | {"raws": [{}]}))
+    try:
+        fault = astro.get(f"stack?group={night.run_id('M51')}")
+    finally:
+        manifest.write_bytes(kept)
+    assert fault.status_code == 500
+    assert fault.headers["content-security-policy"].startswith(POLICY)
+    assert "Traceback" not in fault.text
+    assert str(night.root) not in fault.text
+
+
 def test_no_page_has_a_script_or_a_style_in_it_or_an_address_of_another_host(astro: httpx.Client, night: Night) -> None:
     for address in addresses(night)[:6]:
         text = astro.get(address).text
@@ -122,21 +142,46 @@ def test_nothing_outside_the_served_names_is_reached(astro: httpx.Client, night:
     assert "import" not in answer.text
 
 
-def test_a_link_out_of_the_products_is_not_served(astro: httpx.Client, night: Night, tmp_path: Path) -> None:
-    served = night.served("M51")
-    picture = served.layout.picture
-    kept = picture.read_bytes()
-    secret = tmp_path / "secret.png"
-    secret.write_bytes(b"secret")
-    picture.unlink()
-    picture.symlink_to(secret)
-    try:
-        answer = astro.get(f"download?group={night.run_id('M51')}&what=picture")
+@pytest.fixture
+def led_out(night: Night, tmp_path: Path) -> Iterator[Callable[[Path, bytes], None]]:
+    """Put a link to a file outside in the place of one of M51's, for as long as the test is."""
+    kept: dict[Path, bytes] = {}
+
+    def lead(path: Path, secret: bytes) -> None:
+        kept[path] = path.read_bytes()
+        outside = tmp_path / path.name
+        outside.write_bytes(secret)
+        path.unlink()
+        path.symlink_to(outside)
+
+    yield lead
+    for path, content in kept.items():
+        path.unlink()
+        path.write_bytes(content)
+
+
+def test_a_link_out_of_the_products_is_not_served(
+    astro: httpx.Client, night: Night, led_out: Callable[[Path, bytes], None]
+) -> None:
+    layout = night.served("M51").layout
+    name = night.served("M51").names[0]
+    manifest = json.loads(layout.manifest.read_bytes())
+    manifest["reason"] = "secret"
+    led_out(layout.picture, b"secret")
+    led_out(layout.manifest, json.dumps(manifest).encode())
+    led_out(frame_thumbnail(layout, name), b"secret")
+    led_out(frame_card(layout, name), json.dumps(read_card(frame_card(layout, name)) | {"stars": 31415}).encode())
+    led_out(stack_card(layout), json.dumps(read_card(stack_card(layout)) | {"noise_ratio": 31.415}).encode())
+    group = f"group={night.run_id('M51')}"
+    for address in ("download?what=picture&", "download?what=manifest&", f"thumbnail?name={name}&"):
+        answer = astro.get(f"{address}{group}")
         assert answer.status_code == 404
-        assert answer.content != b"secret"
-    finally:
-        picture.unlink()
-        picture.write_bytes(kept)
+        assert b"secret" not in answer.content
+    for address in ("stack?", "frames?", f"frame?name={name}&"):
+        text = astro.get(f"{address}{group}").text
+        assert "secret" not in text
+        assert "31415" not in text
+        assert "31.415" not in text
 
 
 def positions(night: Night) -> dict[str, object]:
@@ -171,8 +216,6 @@ def test_a_forged_request_is_refused(astro: httpx.Client, night: Night, site: st
 
 
 def test_a_form_is_refused_even_from_our_own_pages(astro: httpx.Client, night: Night) -> None:
-    import json
-
     before = _content(sidecar(night))
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         answer = astro.post("positions", content=json.dumps(positions(night)), headers=SAME | {"content-type": kind})

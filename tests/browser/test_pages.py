@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from astropy.io import fits
-from playwright.sync_api import FrameLocator, expect
+from numpy.typing import NDArray
+from PIL import Image
+from playwright.sync_api import Browser, FrameLocator, Page, Route, expect
 
+from nightdesk.desk.positions import version
+from nightdesk.desk.pyramid import blank, halve
 from nightdesk.io.sidecar import read_sidecar
-from tests.browser.conftest import EVIL_TARGET, HERE, SIZE, Night, Visit
+from tests.browser.conftest import EVIL_TARGET, HERE, PICTURES, SIZE, Night, Visit
 
 Visitor = Callable[..., Visit]
 VIEW = "() => { const v = window.deskViewer; return { ...v.view, width: v.canvas.width, height: v.canvas.height }; }"
@@ -50,10 +57,52 @@ def test_the_nights_say_what_became_of_each_group_and_what_to_do(visit: Visitor,
     expect(lost.locator("a.run")).to_have_text("failed")
     expect(frame.locator("body")).to_contain_text("Last raw frame")
     expect(frame.get_by_text("1 rejected file")).to_be_visible()
+    empty = frame.locator("section", has_text=night.empty_date.isoformat()).last
+    expect(empty).to_contain_text("No raw files of this night are on disk.")
     for picture in whole.locator("img").all():
         assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
-    astro.page.set_viewport_size({"width": 1440, "height": 640})
-    astro.picture("nights")
+
+
+def test_a_run_at_work_is_seen_at_work(visit: Visitor, night: Night) -> None:
+    run = f"{night.url}/api/v2/dags/reduce_group/dagRuns/{night.run_id(EVIL_TARGET)}"
+    with night.client() as client:
+        asked = {"dry_run": False, "only_failed": False}
+        client.post(f"{run}/clear", json=asked).raise_for_status()
+        astro = visit()
+        page = astro.open_desk("nights")
+        expect(page.locator("tr", has_text=EVIL_TARGET).locator("a.run")).to_have_text(re.compile("queued|running"))
+        page.get_by_text("1 rejected file").click()
+        astro.picture("nights", height=1000)
+        page.evaluate("() => { document.documentElement.classList.add('dark'); }")
+        astro.picture("nights-dark", height=1000)
+        night.wait("end of that run", lambda: client.get(run).json()["state"] == "success" or None)
+
+
+def test_while_nights_are_gathered_anew_the_page_loads_itself_again(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    asked: list[str] = []
+
+    def gathering(route: Route) -> None:
+        asked.append(route.request.url)
+        text = route.fetch().text()
+        route.fulfill(
+            body=text.replace("<main>", "<main data-gathering>") if len(asked) == 1 else text, content_type="text/html"
+        )
+
+    astro.page.route("**/nightdesk/nights?**", gathering)
+    page = astro.open_desk("nights", target="M")
+    page.wait_for_timeout(4000)
+    assert len(asked) == 2
+    expect(page.locator("tbody tr")).not_to_have_count(0)
+
+
+def test_a_group_that_waits_says_for_what_on_its_own_pages(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    page = astro.open_desk("frames", group=night.run_id("M101"))
+    expect(page.locator(".verdict")).to_contain_text("waits for positions")
+    expect(page.locator(".verdict").get_by_role("link", name="Give positions")).to_be_visible()
+    expect(page.locator("tbody").first.locator(".mark.waiting")).to_have_count(3)
+    astro.picture("waiting", height=760)
 
 
 def test_nights_are_filtered_and_the_filter_is_in_the_address(visit: Visitor, night: Night) -> None:
@@ -82,18 +131,18 @@ def test_from_a_night_one_reaches_the_run_in_airflow_without_a_new_login(visit: 
     astro.page.wait_for_url(f"**/dags/reduce_group/runs/{night.run_id('NGC5949')}**")
     note = astro.page.get_by_alt_text("The stack")
     expect(note).to_be_visible(timeout=30_000)
+    for link in ("Stack", "Frames"):  # of the note, above the picture
+        expect(astro.page.locator(f'a[href*="/nightdesk/{link.lower()}?"]').first).to_be_visible()
     assert note.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
     astro.picture("run")
-    astro.page.get_by_role("link", name="Stack", exact=True).or_(
-        astro.page.get_by_role("tab", name="Stack")
-    ).first.click()
+    astro.page.locator('a[href$="/plugin/stack"]').click()
     expect(inside(astro).get_by_role("heading", name=re.compile("NGC5949"))).to_be_visible(timeout=30_000)
     expect(inside(astro).locator("#shown")).to_have_text("stack")
     astro.page.set_viewport_size({"width": 1440, "height": 1200})
     expect(inside(astro).locator("#zoom")).to_contain_text("%")
     inside(astro).locator("#view").hover()
     expect(inside(astro).locator("#r-value")).to_contain_text("e", timeout=20_000)
-    astro.picture("group")
+    astro.picture("group", width=1600, height=1300)
 
 
 def _expected_grey(value: float, low: float, high: float) -> float:
@@ -162,6 +211,45 @@ def _check_colour(page: object, view: dict[str, float], data: np.ndarray, flags:
         assert grey == pytest.approx(_expected_grey(float(data[y, x]), limits["low"], limits["high"]), abs=2)
 
 
+@pytest.mark.parametrize("level", [1, 2])
+@pytest.mark.parametrize("place", ["corners", "middle", "seam"])
+def test_what_is_painted_of_a_binned_image_is_the_mean_of_its_pixels(
+    visit: Visitor, night: Night, level: int, place: str
+) -> None:
+    """With one canvas pixel for each bin, nothing is blended: each grey is that of the mean of 4 or 16 pixels."""
+    with fits.open(night.served("NGC5949").file("stack")) as hdus:
+        bins = blank(hdus["SCI"].data, hdus["DQ"].data)
+    for _ in range(level):
+        bins = halve(bins)
+    ny, nx = bins.shape
+    corners = [(0, 0), (nx, 0), (0, ny), (nx, ny)]
+    points = {"corners": corners, "middle": [(nx // 2, ny // 2)], "seam": [(256, 256), (256, 20)]}[place]
+    astro = visit()
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+    factor = 2**level
+    checked = 0
+    for left, low in points:  # the corner of a bin, which comes to lie on the middle of the canvas
+        odd = page.evaluate("() => [deskViewer.canvas.width % 2, deskViewer.canvas.height % 2]")
+        x, y = (factor * (edge + half / 2) - 0.5 for edge, half in zip((left, low), odd, strict=True))
+        page.evaluate(f"() => deskViewer.setView({{ x: {x}, y: {y}, scale: {1 / factor} }})")
+        astro.wait_for_viewer()
+        view = page.evaluate(VIEW)
+        limits = page.evaluate("() => deskViewer.display")
+        for row in range(max(0, low - 3), min(ny, low + 3)):
+            for column in range(max(0, left - 3), min(nx, left + 3)):
+                canvas_x = view["width"] / 2 + (factor * (column + 0.5) - 0.5 - view["x"]) / factor
+                canvas_y = view["height"] / 2 - (factor * (row + 0.5) - 0.5 - view["y"]) / factor
+                grey = page.evaluate(
+                    "([x, y]) => deskViewer.context.getImageData(x, y, 1, 1).data[0]", [int(canvas_x), int(canvas_y)]
+                )
+                if np.isfinite(bins[row, column]):
+                    expected = _expected_grey(float(bins[row, column]), limits["low"], limits["high"])
+                    assert grey == pytest.approx(expected, abs=2), (column, row)
+                    checked += 1
+    assert checked >= 5
+
+
 def test_the_stack_is_stretched_blinked_and_overlaid(visit: Visitor, night: Night) -> None:
     astro = visit()
     page = astro.open_desk("stack", group=night.run_id("NGC5949"))
@@ -191,11 +279,171 @@ def test_the_stack_is_stretched_blinked_and_overlaid(visit: Visitor, night: Nigh
     assert page.evaluate(VIEW) == kept
     page.keyboard.press("p")
     astro.wait("first image", "() => window.deskViewer.image.step === 'stack'")
+    page.evaluate(COUNT_GAPS)
     page.get_by_label("every").select_option("250")
-    page.get_by_role("button", name="Blink").click()
+    blink = page.get_by_role("button", name="Blink", exact=True)
+    blink.click()
     astro.wait("blinking", "() => window.deskViewer.image.step === 'extinction'", 20)
-    page.get_by_role("button", name="Blink").click()
+    blink.click()
+    assert page.evaluate("() => window.gaps") == 0, "no image is shown before its pixels are there"
     assert page.evaluate(VIEW) == kept
+    page.get_by_label("through").select_option("pair")
+    shown = set()
+    for _ in range(4):
+        page.get_by_role("button", name="Next image").click()
+        page.wait_for_timeout(300)
+        shown.add(page.locator("#shown").inner_text())
+    assert len(shown) == 2
+    assert {text.split(", ")[1] for text in shown} == {"aligned", "before alignment"}
+    assert len({text.split(", ")[0] for text in shown}) == 1
+
+
+COUNT_GAPS = """() => {
+  const viewer = window.deskViewer, paint = viewer.paint.bind(viewer);
+  window.gaps = 0;
+  viewer.paint = () => { paint(); if (viewer.missing) window.gaps++; };
+}"""
+
+
+def _colours_at(page: Page, view: dict[str, float], x: int, y: int) -> list[int]:
+    """Return red, green and blue in the middle of a pixel's place."""
+    place = (view["width"] / 2 + (x - view["x"]) * view["scale"], view["height"] / 2 - (y - view["y"]) * view["scale"])
+    found: list[int] = page.evaluate(
+        "([x, y]) => [...deskViewer.context.getImageData(x, y, 1, 1).data].slice(0, 3)", [int(one) for one in place]
+    )
+    return found
+
+
+def test_overlays_colour_the_pixels_that_they_are_about(visit: Visitor, night: Night) -> None:
+    bit, flagged = 4, (510, 430)
+    stack = night.served("NGC5949").file("stack")
+    kept = stack.read_bytes()
+    with fits.open(stack, mode="update") as hdus:
+        hdus["DQ"].data[flagged] |= bit
+        flags, clipped = hdus["DQ"].data.astype(int), hdus["NREJ"].data.copy()
+    try:
+        _look_at_overlays(visit(), night, flags, clipped)
+    finally:
+        stack.write_bytes(kept)
+
+
+def _look_at_overlays(astro: Visit, night: Night, flags: NDArray[np.int_], clipped: NDArray[np.uint8]) -> None:
+    inner = np.s_[40:-40, 40:-40]
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+
+    def look(x: int, y: int) -> list[int]:
+        page.evaluate(f"() => deskViewer.setView({{ x: {x}, y: {y}, scale: 16 }})")
+        astro.wait_for_viewer()
+        page.wait_for_timeout(150)
+        return _colours_at(page, page.evaluate(VIEW), x, y)
+
+    bit = 4
+    y, x = np.argwhere(flags[inner] & bit)[0] + 40
+    there = look(int(x), int(y))
+    assert there[0] == there[1] == there[2]
+    page.locator("#overlays label", has=page.locator(f".swatch.b{bit}")).locator("input").check()
+    red, green, blue = look(int(x), int(y))
+    assert max(red, green, blue) - min(red, green, blue) > 40
+    y, x = np.argwhere((flags[inner] == 0) & (clipped[inner] == 0))[0] + 40
+    beside = look(int(x), int(y))
+    assert beside[0] == beside[1] == beside[2]
+
+    assert (clipped[inner] > 0).any()
+    y, x = np.argwhere((clipped[inner] > 0) & (flags[inner] == 0))[0] + 40
+    page.get_by_label("clipped values").check()
+    red, _, blue = look(int(x), int(y))
+    assert red - blue > 40
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    expect(page.locator("#r-coverage")).to_contain_text("clipped", timeout=10_000)
+
+    star = page.evaluate("() => deskViewer.image.star")
+    page.evaluate(f"() => deskViewer.setView({{ x: {star['x']}, y: {star['y']}, scale: 4 }})")
+    page.wait_for_timeout(300)
+    ringed = page.evaluate("() => deskViewer.canvas.toDataURL()")
+    page.get_by_label("alignment star").uncheck()
+    page.wait_for_timeout(300)
+    assert page.evaluate("() => deskViewer.canvas.toDataURL()") != ringed
+    page.get_by_label("alignment star").check()
+    page.get_by_label("frames at each pixel").check()
+    page.get_by_role("button", name="Fit").click()
+    astro.wait_for_viewer()
+    page.get_by_label("frames at each pixel").uncheck()
+    page.evaluate(f"() => deskViewer.setView({{ x: {star['x'] + 30}, y: {star['y']}, scale: 3 }})")
+    astro.wait_for_viewer()
+    page.evaluate("() => scrollTo(0, 0)")
+    astro.picture("overlays", height=980)
+
+
+def test_a_stack_that_counts_no_clipped_values_says_so(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    astro.page.route(
+        "**/nightdesk/stack?**",
+        lambda route: route.fulfill(
+            body=route.fetch().text().replace('"rejected"', '"nothing"'), content_type="text/html"
+        ),
+    )
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+    expect(page.get_by_label("clipped values")).to_be_disabled()
+    expect(page.locator("#overlays")).to_contain_text("this stack has no count of them")
+
+
+def test_the_histogram_is_dragged_and_the_wheel_zooms_about_the_cursor(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+    box = page.locator("#histogram").bounding_box()
+    assert box is not None
+    before = page.evaluate("() => ({ ...deskViewer.display })")
+    page.mouse.move(box["x"] + box["width"] - 4, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + 40, steps=4)
+    page.mouse.up()
+    after = page.evaluate("() => ({ ...deskViewer.display })")
+    assert after["low"] == before["low"]
+    assert before["low"] < after["high"] != before["high"]
+    assert page.locator("#range").input_value() == "as set"
+    assert float(page.get_by_label("white", exact=True).input_value()) == pytest.approx(after["high"], rel=1e-3)
+
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    at = {"x": round(box["x"] + box["width"] * 0.7), "y": round(box["y"] + box["height"] * 0.3)}
+    under = (
+        "([x, y]) => { const b = deskViewer.canvas.getBoundingClientRect();"
+        " return deskViewer.toImage({ x: (x - b.left) * deskViewer.canvas.width / b.width,"
+        " y: (y - b.top) * deskViewer.canvas.height / b.height }); }"
+    )
+    page.mouse.move(at["x"], at["y"])
+    place, scale = page.evaluate(under, [at["x"], at["y"]]), page.evaluate(VIEW)["scale"]
+    page.mouse.wheel(0, -240)
+    astro.wait("zoom", f"() => deskViewer.view.scale > {scale}")
+    assert page.evaluate(under, [at["x"], at["y"]]) == pytest.approx(place, abs=1e-6)
+
+
+def test_keys_act_in_the_viewer_and_nowhere_else(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+    scale = page.evaluate(VIEW)["scale"]
+    page.locator("h1").click()
+    for key in ("n", "p", "+", "1", " "):
+        page.keyboard.press(key)
+    page.wait_for_timeout(300)
+    assert page.evaluate("() => deskViewer.image.step") == "stack"
+    assert page.evaluate(VIEW)["scale"] == scale
+    assert page.locator("#blink").get_attribute("aria-pressed") == "false"
+    page.get_by_text("Every raw file and its fate").click()
+    page.get_by_role("region", name="Raw files").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowLeft")
+    page.wait_for_timeout(300)
+    expect(page.locator("h1")).to_contain_text("NGC5949")
+    page.locator("#view").focus()
+    page.keyboard.press("n")
+    astro.wait("next image", "() => deskViewer.image.step === 'shifted'")
 
 
 def test_the_stack_has_its_header_provenance_manifest_and_downloads(visit: Visitor, night: Night) -> None:
@@ -204,7 +452,7 @@ def test_the_stack_has_its_header_provenance_manifest_and_downloads(visit: Visit
     astro.wait_for_viewer()
     page.locator("#view").hover()
     expect(page.locator("#r-value")).to_contain_text("e", timeout=20_000)
-    astro.picture("stack")
+    astro.picture("stack", height=1000)
     page.get_by_text("Header (").click()
     page.get_by_label("Find").fill("noiserat")
     expect(page.locator("#header tbody tr:visible")).to_have_count(1)
@@ -212,6 +460,9 @@ def test_the_stack_has_its_header_provenance_manifest_and_downloads(visit: Visit
     expect(page.get_by_role("region", name="Provenance")).to_contain_text("science")
     page.get_by_text("Every raw file and its fate").click()
     expect(page.get_by_role("region", name="Raw files").locator("tbody tr")).to_have_count(3)
+    page.get_by_text("Every raw file and its fate").scroll_into_view_if_needed()
+    page.evaluate("() => document.querySelector('dl.figures').scrollIntoView()")
+    astro.picture("provenance", height=900)
     for label, start in (("stack (FITS)", b"SIMPLE  ="), ("picture (PNG)", b"\x89PNG"), ("manifest (JSON)", b"{")):
         with page.expect_download() as download:
             page.get_by_role("link", name=label).click()
@@ -252,6 +503,7 @@ def test_the_frames_have_figures_fates_plots_and_masters(visit: Visitor, night: 
     astro = visit()
     astro.open(f"dags/reduce_group/runs/{night.run_id('M51')}/plugin/frames")
     frame = inside(astro)
+    expect(frame.get_by_role("columnheader", name="Shift")).to_be_attached(timeout=30_000)
     expect(frame.locator("tbody").first.locator("tr")).to_have_count(3, timeout=30_000)
     lost = frame.locator("tr", has_text="lost").first
     expect(lost).to_contain_text("cut short")
@@ -259,8 +511,14 @@ def test_the_frames_have_figures_fates_plots_and_masters(visit: Visitor, night: 
     masters = frame.get_by_role("region", name="Masters")
     expect(masters.locator("tr", has_text="used").first).to_be_visible()
     expect(masters).to_contain_text("bias2x2.fits")
-    astro.page.set_viewport_size({"width": 1440, "height": 1300})
-    astro.picture("frames")
+    page = astro.open_desk("frames", group=night.run_id("M51"))
+    expect(page.locator("#plots canvas")).to_have_count(5)
+    flat = page.locator("figure", has_text="Airmass")
+    assert flat.count() == 1
+    astro.picture("frames", width=1600, height=1130)
+    page.get_by_role("heading", name="Masters").scroll_into_view_if_needed()
+    if PICTURES:
+        page.get_by_role("region", name="Masters").screenshot(path=f"{PICTURES}/masters.png")
 
 
 def test_a_click_on_a_point_opens_its_frame(visit: Visitor, night: Night) -> None:
@@ -286,10 +544,7 @@ def test_the_square_of_a_frame_shows_it_before_and_after_the_step(visit: Visitor
         expect(frame.locator("h1")).to_have_text(night.served("NGC5949").names[1], timeout=30_000)
         assert frame.locator("#image option").all_inner_texts() == titles
     expect(inside(astro).locator("#zoom")).to_contain_text("%")
-    astro.page.set_viewport_size({"width": 1440, "height": 1100})
-    astro.page.wait_for_timeout(1000)
-    astro.picture("frame")
-    astro.open("dags/reduce_night/runs/by_hand_{night.date}/plugin/stack")
+    astro.open(f"dags/reduce_night/runs/by_hand_{night.date}/plugin/stack")
     expect(inside(astro).get_by_role("heading", name="Nothing to show here")).to_be_visible(timeout=30_000)
 
 
@@ -313,7 +568,7 @@ def test_the_report_is_one_file(visit: Visitor, night: Night) -> None:
     reader.close()
 
 
-PAGES = ["nights", "stack", "frames", "frame", "pick"]
+PAGES = ["nights", "stack", "frames", "frame", "pick", "report", "sorry"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -322,13 +577,19 @@ def test_everybody_can_read_and_use_the_pages(visit: Visitor, night: Night, page
     """WCAG 2.2 A and AA, as axe sees them."""
     astro = visit()
     astro.context.add_init_script(f"localStorage.setItem('theme', '{theme}')")
-    values = {} if page_name == "nights" else {"group": night.run_id("M101" if page_name == "pick" else "M51")}
+    groups = {"pick": night.run_id("M101"), "sorry": "2026-01-01__.__R"}
+    values = {} if page_name == "nights" else {"group": groups.get(page_name, night.run_id("M51"))}
     if page_name == "frame":
         values["name"] = night.served("M51").names[0]
-    page = astro.open_desk(page_name, **values)
+    if page_name == "report":  # as the mail's reader opens it: a file
+        astro.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        astro.page.set_content((night.root / "processed" / "reports" / f"{night.date}.html").read_text())
+        page = astro.page
+    else:
+        page = astro.open_desk("stack" if page_name == "sorry" else page_name, **values)
+        assert page.evaluate("() => document.documentElement.classList.contains('dark')") == (theme == "dark")
     if page_name in ("stack", "frame", "pick"):
         astro.wait_for_viewer()
-    assert page.evaluate("() => document.documentElement.classList.contains('dark')") == (theme == "dark")
     for summary in page.locator("summary").all():
         summary.click()
     page.evaluate((HERE / "vendor" / "axe.min.js").read_text())
@@ -337,8 +598,10 @@ def test_everybody_can_read_and_use_the_pages(visit: Visitor, night: Night, page
     problems = {rule["id"]: [node["html"][:200] for node in rule["nodes"][:3]] for rule in found["violations"]}
     assert problems == {}
     if theme == "dark" and page_name == "stack":
+        for summary in page.locator("summary").all():
+            summary.click()
         page.evaluate("() => scrollTo(0, 0)")
-        astro.picture(f"{page_name}-dark")
+        astro.picture("stack-dark", height=1000)
 
 
 def test_the_pages_follow_airflows_switch_from_light_to_dark(visit: Visitor, night: Night) -> None:
@@ -353,7 +616,7 @@ def test_the_pages_follow_airflows_switch_from_light_to_dark(visit: Visitor, nig
 
 
 def test_on_a_tablet_nothing_is_cut_off(visit: Visitor, night: Night) -> None:
-    astro = visit(viewport={"width": 820, "height": 1180}, has_touch=True)
+    astro = visit(viewport={"width": 820, "height": 1180}, has_touch=True, color_scheme="dark")
     for page_name in ("nights", "stack", "frames", "pick"):
         values = {} if page_name == "nights" else {"group": night.run_id("M101" if page_name == "pick" else "NGC5949")}
         page = astro.open_desk(page_name, **values)
@@ -382,6 +645,7 @@ def test_what_headers_and_names_say_is_shown_and_does_nothing(visit: Visitor, ni
     """The dialogs that these names would open are troubles of the visit, and so is a picture that is asked for."""
     astro = visit()
     group = night.run_id(EVIL_TARGET)
+    shown: list[str] = []
     for address in (
         "nightdesk/nights",
         f"nightdesk/stack?group={group}",
@@ -398,11 +662,17 @@ def test_what_headers_and_names_say_is_shown_and_does_nothing(visit: Visitor, ni
                 assert frame.evaluate("() => document.querySelectorAll('img[onerror], b[onmouseover]').length") == 0
                 text = frame.evaluate("() => document.body.innerText")
                 assert "\u202e" not in text
+                options = frame.evaluate(
+                    "() => [...document.querySelectorAll('option')].map((one) => one.label).join()"
+                )
+                assert "\u202e" not in options
+                shown.append(text)
+    assert sum("<b onmouseover='alert(2)'>" in text for text in shown) >= 3, "its name is on the pages"
     page = astro.open(f"nightdesk/frames?group={group}")
     expect(page.locator("tbody").first).to_contain_text("<b onmouseover='alert(2)'>")
     page = astro.open("nightdesk/nights")
     page.get_by_text("1 rejected file").click()
-    expect(page.locator("details li")).to_contain_text("<img src=x onerror=alert(3)> \\u{202e}gnp")
+    expect(page.locator("details li")).to_contain_text("<img src=x onerror=alert(3)> \\u{202e}\\u{a}gnp")
     page = astro.open(f"nightdesk/stack?group={group}")
     page.get_by_text("Header (").click()
     expect(page.locator("#header")).to_contain_text("<script>alert(4)</script>")
@@ -426,25 +696,151 @@ def test_a_star_is_picked_found_in_all_frames_saved_and_the_group_reduced(visit:
     from nightdesk.desk.place import frame_card
 
     stars = read_card(frame_card(served.layout, served.names[0]))["positions"]
-    star = next((x, y) for x, y, _ in stars if 40 < x < SIZE[0] - 40 and 40 < y < SIZE[1] - 40)
-    view = page.evaluate(VIEW)
-    box = page.locator("#view").bounding_box()
-    assert box is not None
-    ratio = box["width"] / view["width"]
-    page.mouse.click(
-        box["x"] + (view["width"] / 2 + (star[0] + 2 - view["x"]) * view["scale"]) * ratio,
-        box["y"] + (view["height"] / 2 - (star[1] - 1 - view["y"]) * view["scale"]) * ratio,
-    )
+    star = next((x, y) for x, y, _ in stars[2:] if 40 < x < SIZE[0] - 40 and 40 < y < SIZE[1] - 40)
+    # By the keyboard first: the cursor to the star, and Enter.
+    page.evaluate(f"() => {{ deskViewer.cursor = {{ x: {round(star[0]) + 1}, y: {round(star[1])} }}; }}")
+    page.locator("#view").focus()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
     expect(page.locator("#saved")).to_contain_text("Found in 3 of 3", timeout=30_000)
+    by_keys = page.locator("td.x").all_inner_texts()
+    # Two quick clicks, and the first one's answer comes last.
+    page.evaluate(
+        "() => { const fetched = window.fetch; let calls = 0; window.fetch = async (address, ...rest) => {"
+        " const mine = String(address).startsWith('centroid') ? ++calls : 0;"
+        " const answer = await fetched(address, ...rest);"
+        " if (mine === 1) await new Promise((done) => setTimeout(done, 2500)); return answer; }; }"
+    )
+    _click(page, 15.0, 15.0)
+    _click(page, star[0] + 2, star[1] - 1)
+    page.wait_for_timeout(4000)
+    expect(page.locator("#saved")).to_contain_text("Found in 3 of 3", timeout=30_000)
+    assert page.locator("td.x").all_inner_texts() == by_keys
     page.wait_for_timeout(800)
-    astro.picture("pick")
+    astro.picture("pick", height=1000)
+    _correct_the_second_and_leave_out_the_third(page, served.names)
+    _be_late(page, served.layout.sidecars[0])
+    page.locator(f'tr[data-name="{served.names[2]}"] .use').check()
     page.get_by_role("button", name="Save positions").click()
     expect(page.locator("#saved")).to_contain_text("Saved as xys/M101/R", timeout=20_000)
     place = night.root / "xys" / "M101" / "R" / night.date.isoformat() / "xy.csv"
     rows = read_sidecar(night.settings, place, names=served.names, shape=(SIZE[1], SIZE[0])).rows
     assert [row.name for row in rows] == list(served.names)
+    assert all(row.use for row in rows)
     assert (rows[0].x - 1, rows[0].y - 1) == pytest.approx(star, abs=0.3)
     night.wait("stack of M101", lambda: night.manifest("M101").get("state") == "done")
     page = astro.open_desk("stack", group=night.run_id("M101"))
     astro.wait_for_viewer()
     expect(page.locator(".verdict")).to_contain_text("3 frames are in the stack")
+
+
+def _click(page: Page, x: float, y: float) -> None:
+    """Click a place of the image."""
+    view, box = page.evaluate(VIEW), page.locator("#view").bounding_box()
+    assert box is not None
+    ratio = box["width"] / view["width"]
+    page.mouse.click(
+        box["x"] + (view["width"] / 2 + (x - view["x"]) * view["scale"]) * ratio,
+        box["y"] + (view["height"] / 2 - (y - view["y"]) * view["scale"]) * ratio,
+    )
+
+
+def _correct_the_second_and_leave_out_the_third(page: Page, names: tuple[str, ...]) -> None:
+    """A click in another frame is a correction there, and there alone."""
+    lines = [page.locator(f'tr[data-name="{name}"]') for name in names]
+    before = [line.locator(".x").inner_text() for line in lines]
+    x, y = (float(lines[1].locator(f".{axis}").inner_text()) - 1 for axis in "xy")
+    lines[1].locator(".open").click()
+    expect(page.locator("#shown")).to_contain_text(names[1])
+    _click(page, 15.0, 15.0)
+    expect(lines[1].locator(".note")).to_contain_text("no star within")
+    assert [line.locator(".x").inner_text() for line in lines][::2] == before[::2]
+    _click(page, x + 1, y - 1)
+    expect(lines[1].locator(".note")).to_be_empty()
+    assert lines[1].locator(".x").inner_text() == before[1]
+    lines[2].locator(".use").uncheck()
+
+
+def _be_late(page: Page, place: Path) -> None:
+    """Save after somebody else has: told so, and theirs is left as it is."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_text("of another person")
+    try:
+        with page.expect_request("**/positions") as request:
+            page.get_by_role("button", name="Save positions").click()
+        assert [row["use"] for row in request.value.post_data_json["rows"]] == [True, True, False]
+        expect(page.locator("#saved")).to_contain_text("has been changed since this page was opened")
+        assert place.read_text() == "of another person"
+    finally:
+        place.unlink()
+
+
+def test_a_page_of_another_site_can_write_nothing(night: Night, browser: Browser) -> None:
+    """By a form, which needs nobody's leave, and by a script, which asks for it: in the browser that guards it."""
+    place = night.served("M51").layout.sidecars[0]
+    before = place.read_bytes()
+    rows = [{"name": name, "x": 100.0, "y": 100.0, "use": True} for name in night.served("M51").names]
+    body = json.dumps({"group": night.run_id("M51"), "rows": rows, "seen": version(place)})
+    field = f"""<input name='{body[:-1]},"x":"' value='"}}'>"""
+    form = f'<form method=post enctype=text/plain action="{night.url}/nightdesk/positions">{field}</form>'
+    context = browser.new_context()
+    context.add_cookies([{"name": "_token", "value": night.token("astro"), "url": night.url}])
+    page = context.new_page()
+    page.route(
+        "http://evil.example/**", lambda route: route.fulfill(body=f"<!doctype html>{form}", content_type="text/html")
+    )
+    statuses: list[int] = []
+    page.on("response", lambda answer: statuses.append(answer.status) if "/positions" in answer.url else None)
+    page.goto("http://evil.example/")
+    for kind in ("text/plain", "application/json"):
+        page.evaluate(
+            "([url, body, kind]) => fetch(url, { method: 'POST', credentials: 'include', body,"
+            " mode: kind === 'text/plain' ? 'no-cors' : 'cors', headers: { 'content-type': kind } }).catch(() => {})",
+            [f"{night.url}/nightdesk/positions", body, kind],
+        )
+    page.evaluate("() => document.forms[0].submit()")
+    page.wait_for_timeout(1500)
+    context.close()
+    assert statuses
+    assert not [status for status in statuses if status < 400]
+    assert place.read_bytes() == before
+
+
+def test_before_and_after_a_step_are_seen_at_one_place(visit: Visitor, night: Night) -> None:
+    astro = visit()
+    name = night.served("NGC5949").names[1]
+    page = astro.open_desk("frame", group=night.run_id("NGC5949"), name=name, task="frame.isr")
+    astro.wait_for_viewer()
+    page.evaluate("() => deskViewer.setView({ x: 600, y: 550, scale: 1 })")
+    astro.wait_for_viewer()
+    shots = []
+    for step in ("raw", "postISR"):
+        astro.wait("image", f"() => deskViewer.image.step === '{step}' && deskViewer.missing === 0")
+        page.locator("#view").hover()
+        expect(page.locator("#r-value")).not_to_have_text("\N{EN DASH}", timeout=10_000)
+        page.wait_for_timeout(400)
+        shots.append(page.screenshot())
+        page.get_by_role("button", name="Next image").click()
+    assert shots[0] != shots[1]
+    if PICTURES:
+        halves = [Image.open(io.BytesIO(shot)) for shot in shots]
+        both = Image.new("RGB", (halves[0].width * 2 + 8, halves[0].height), "white")
+        both.paste(halves[0], (0, 0))
+        both.paste(halves[1], (halves[0].width + 8, 0))
+        both.resize((both.width * 2 // 3, both.height * 2 // 3), Image.Resampling.LANCZOS).save(f"{PICTURES}/frame.png")
+
+
+def test_a_frame_that_was_lost_is_blinked_too_as_far_as_it_came(visit: Visitor, night: Night) -> None:
+    layout, names = night.served("M51").layout, night.served("M51").names
+    lost = next(raw["name"] for raw in night.manifest("M51")["raws"] if raw["fate"] == "lost")
+    other = next(name for name in names if name != lost)
+    came = shutil.copy(layout.product("extinction", other), layout.product("extinction", lost))
+    try:
+        astro = visit()
+        page = astro.open_desk("stack", group=night.run_id("M51"))
+        astro.wait_for_viewer()
+        assert page.locator("#image option").all_inner_texts()[-1] == f"{lost}, before alignment (lost)"
+        page.locator("#image").select_option(f"{lost}, before alignment (lost)")
+        astro.wait("lost frame", f"() => deskViewer.image.name === '{lost}' && deskViewer.missing === 0")
+    finally:
+        Path(came).unlink()
