@@ -45,8 +45,8 @@ def has_hemisphere(value: object) -> bool:
 
 
 def is_sexagesimal(value: object) -> bool:
-    """Tell whether an angle is written in three parts; a right ascension so written is in hours."""
-    return isinstance(value, str) and bool(_SEXAGESIMAL.match(value.strip()))
+    """Tell whether an angle is written in three parts, not named degrees; a right ascension so written is in hours."""
+    return isinstance(value, str) and bool(_SEXAGESIMAL.match(value.strip())) and not re.search("[d°]", value, re.I)
 
 
 def _unsigned(text: str, value: object) -> float:
