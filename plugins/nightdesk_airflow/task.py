@@ -63,10 +63,18 @@ def group_of_run() -> Group:
 
 
 def run_step(step: Callable[Concatenate[Settings, Group, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one step of the package on the current run's group; leave the reason when it fails for good."""
+    """Run one step of the package on the current run's group; leave the reason when it fails for good.
+
+    Tasks share the group's lock, so that `nightdesk reduce` and they keep out of each other's way.
+    """
+    from nightdesk.io.atomic import locked
+    from nightdesk.io.layout import Layout
+
     try:
         with nightdesk_errors():
-            return step(*settings_and_group(), *args, **kwargs)
+            settings, group = settings_and_group()
+            with locked(Layout(settings, group).run_lock, shared=True):
+                return step(settings, group, *args, **kwargs)
     except AirflowFailException as failure:
         this_task().xcom_push(key=REASON, value=str(failure))
         raise

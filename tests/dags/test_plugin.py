@@ -80,6 +80,23 @@ def test_passing_trouble_is_left_to_the_retries(error: type[Exception]) -> None:
         raise error("later")
 
 
+def test_a_task_keeps_out_of_the_way_of_a_reduction_by_hand(monkeypatch: pytest.MonkeyPatch, settings: Any) -> None:
+    from nightdesk.io.atomic import locked
+    from nightdesk.io.layout import Layout
+    from nightdesk_airflow import task
+
+    lock = Layout(settings, GROUP).run_lock
+    monkeypatch.setattr(task, "settings_and_group", lambda: (settings, GROUP))
+
+    def step(*_: Any) -> None:
+        with pytest.raises(StaleProduct), locked(lock, patience=0):  # as `nightdesk reduce` does
+            raise AssertionError
+        with locked(lock, shared=True, patience=0):  # as the other frames' tasks do
+            pass
+
+    task.run_step(step)
+
+
 def test_frames_are_those_of_this_run_and_their_states_those_of_its_tasks() -> None:
     # The run had three frames before, and what it has left behind of them says nothing now.
     from nightdesk_airflow.run import aligned_frames, frame_states

@@ -60,8 +60,37 @@ class TestEnds:
     def test_waiting(self, night: SmallNight) -> None:
         night.sidecar.unlink()
         assert "is waiting: it waits for positions in xys/NGC5949/R/2026-11-21/xy.csv" in reduced(night)
+        assert f"It begins:\nfname,x,y\n{FIRST},(x),(y)\n{SECOND},(x),(y)\n{THIRD},(x),(y)" in reduced(night)
         assert not night.layout.stack.exists()
         assert night.product("extinction", THIRD).exists()
+
+    def test_waiting_with_a_sidecar_that_names_others(self, night: SmallNight) -> None:
+        night.write_rows(["fname,x,y", "r74305,14,11", "r74306,14,11"])
+        told = "xys/NGC5949/R/xy.csv is there, but none of its rows (r74305, r74306) is a frame of this group"
+        assert told in reduced(night)
+        manifest = read_manifest(night.settings, night.group)
+        assert manifest is not None
+        assert told in manifest["reason"]
+
+    def test_a_sidecar_is_found_in_any_case(self, night: SmallNight) -> None:
+        (night.root / "xys/NGC5949/R").rename(night.root / "xys/NGC5949/r")
+        (night.root / "xys/NGC5949").rename(night.root / "xys/ngc5949")
+        assert "is done: 3 frames" in reduced(night)
+
+    def test_without_exposure_time_a_frame_is_lost(self, night: SmallNight) -> None:
+        night.write_raw(SECOND, EXPTIME=0.0)
+        with pytest.raises(GroupError, match=r"2 of 3 frames.* EXPTIME = 0.0 cannot be the exposure time"):
+            reduced(night)
+
+    def test_left_out_frames_are_named_also_when_one_was_lost(self, night: SmallNight) -> None:
+        night.write_raw(FIRST, EGAIN=None)
+        night.write_raw(FIRST, path=night.raw("r0743099"), EXPTIME=5.0)
+        with pytest.raises(GroupError, match="2 of 3 frames are in the stack; left out: r0743099"):
+            reduced(night)
+
+    def test_it_and_the_tasks_of_a_run_keep_out_of_each_others_way(self, night: SmallNight) -> None:
+        with locked(night.layout.run_lock, shared=True), pytest.raises(StaleProduct, match="by another process"):
+            reduced(night)
 
     def test_partial(self, night: SmallNight) -> None:
         night.write_raw(SECOND, EGAIN=None)

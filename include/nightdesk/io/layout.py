@@ -77,6 +77,11 @@ class Layout:
         """The group's lock."""
         return self.ledger / ".lock"
 
+    @property
+    def run_lock(self) -> Path:
+        """What a run by hand holds alone, and the tasks of a run share."""
+        return self.ledger / ".run.lock"
+
     def failure(self, name: str) -> Path:
         """Why a frame was lost."""
         return self.ledger / "lost" / f"{name}.json"
@@ -87,8 +92,10 @@ class Layout:
 
     @property
     def sidecars(self) -> list[Path]:
-        """The places of `xy.csv`, a night's own first."""
-        place = self.settings.root.joinpath("xys", *self.group.parts)
+        """The places of `xy.csv`, a night's own first; folders that a person made are found in any case."""
+        place = self.settings.root / "xys"
+        for part in self.group.parts:
+            place = _without_case(place, part)
         return [place / self.group.night.isoformat() / "xy.csv", place / "xy.csv"]
 
     @property
@@ -121,6 +128,14 @@ class Layout:
         if self.group.instrument:
             place /= self.group.instrument
         return [place / self.group.night.isoformat() / name, place / name]
+
+
+def _without_case(folder: Path, name: str) -> Path:
+    """Return the folder of this name, else the one that has it in another case, else where it would be."""
+    wanted = folder / name
+    if wanted.is_dir() or not folder.is_dir():
+        return wanted
+    return next((path for path in sorted(folder.iterdir()) if path.name.casefold() == name.casefold()), wanted)
 
 
 def rejection_path(settings: Settings, night: date, name: str) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import SetupError, Waiting
-from nightdesk.io.sidecar import HEADER_LINE
+from nightdesk.io.sidecar import HEADER_LINE, read_sidecar
 from nightdesk.manifest import FileState, renew_sidecar
 from nightdesk.steps.recipe import Work
 
@@ -73,7 +73,30 @@ def _request(work: Work) -> str:
     return (
         f"{work.group.key} waits for positions: write {place} with one star's position in each of its "
         f"{len(work.inputs.frames)} frames ({count}). It begins:\n{HEADER_LINE}\n{example}"
-        f"{told_by_locate(work)}"
+        f"{told_by_locate(work)}{told_by_sidecar(work)}"
+    )
+
+
+def told_by_sidecar(work: Work) -> str:
+    """Return that a sidecar is there which names none of the group's frames.
+
+    Parameters
+    ----------
+    work : Work
+        The group, waiting for positions.
+
+    Returns
+    -------
+    str
+        A sentence with a blank before it; empty if there is no sidecar.
+    """
+    path = work.layout.person_sidecar
+    if path is None:
+        return ""
+    named = read_sidecar(work.settings, path, names=(), shape=()).unknown
+    return (
+        f" {work.layout.relative(path)} is there, but none of its rows ({', '.join(named[:3]) or 'it has none'}) is a "
+        f"frame of this group ({', '.join(work.inputs.frames[:3])})."
     )
 
 

@@ -57,17 +57,18 @@ def run(
     """
     # all in one process: where no product but the stack is kept, that is one pass over the raws
     settings = settings.model_copy(update={"batch": Batch(frames_per_task="all")})
-    with locked(Layout(settings, group).lock.with_name(".run.lock"), patience=0):
+    with locked(Layout(settings, group).run_lock, patience=0):
+        request = ""
         try:
             names = [name for batch in list_frames.run(settings, group, run_id=run_id) for name in batch]
             _reduce(settings, group, names, progress, pictures=pictures)
-        except Waiting:
-            pass
+        except Waiting as waiting:
+            request = f"\n{waiting}"
         except NightdeskError as error:
             with suppress(NightdeskError):
                 verdict.run(settings, group, run_id=run_id, states={}, failed_steps={"reduce": one_line(error)})
             raise
-        return verdict.run(settings, group, run_id=run_id, states={})
+        return verdict.run(settings, group, run_id=run_id, states={}) + request
 
 
 def _reduce(

@@ -23,7 +23,7 @@ from nightdesk.io.repair import repairs_hash
 from nightdesk.manifest import SCHEMA, FileState
 from nightdesk.quality import Quality, grade_stack
 from nightdesk.steps import fused
-from nightdesk.steps.find_sidecar import told_by_locate
+from nightdesk.steps.find_sidecar import told_by_locate, told_by_sidecar
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import read_names
 from nightdesk.steps.tidy import remove_intermediate
@@ -125,16 +125,18 @@ def _judge(work: Work, states: Mapping[str, Mapping[str, str]], failed_steps: Ma
         f"{name} was lost: {reason}" for name, reason in lost.items() if not (whole and reason == NOT_IN_STACK)
     )
     if not used and any(fate == WAITING for fate, _ in fates.values()):
-        told = f"it waits for positions in {_sidecar_place(work)}.{told_by_locate(work)} {sentence}".strip()
+        why = told_by_locate(work) + told_by_sidecar(work)
+        told = f"it waits for positions in {_sidecar_place(work)}.{why} {sentence}".strip()
         return _Outcome("waiting", told, fates)
     troubles = f"{whole} {sentence}".strip()
     if not used:
         return _Outcome("failed", troubles or "there is no stack.", fates)
     quality = _grade(work, len(lost))
-    if lost or troubles:
-        return _Outcome("partial", f"{len(used)} of {len(fates)} frames are in the stack. {troubles}", fates, quality)
     left_out = sorted(work.inputs.left_out) + [name for name, (fate, _) in fates.items() if fate == LEFT_OUT]
     others = f"; left out: {', '.join(left_out)}" if left_out else ""
+    if lost or troubles:
+        told = f"{len(used)} of {len(fates)} frames are in the stack{others}. {troubles}"
+        return _Outcome("partial", told, fates, quality)
     graded = f" Quality {quality.grade}: {quality.reason}" if quality.reason else ""
     counted = "1 frame is" if len(used) == 1 else f"{len(used)} frames are"
     lacks = "".join(f" {sentence}" for sentence in passed_over(work.settings, work.layout, work.inputs, work.masters))
