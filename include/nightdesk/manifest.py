@@ -118,7 +118,7 @@ def inputs_of(
         binning=first.binning if first else "",
         bias_pair=bias_pair,
         raw_shape=most_frequent(facts.raw_shape for facts in selection.frames.values()),
-        exposure=next((facts.exposure for facts in selection.frames.values() if facts.exposure), None),
+        exposure=next((facts.exposure for facts in selection.frames.values() if (facts.exposure or 0) > 0), None),
         temperature=typical_temperature(selection.frames.values()),
         readout_mode=first.readout_mode if first else "",
         camera=first.camera if first else "",

@@ -120,10 +120,18 @@ def test_header_values_that_meet_are_an_error_naming_both(
 ) -> None:
     night.write_raw(ONE)
     night.write_raw(TWO, **changes)
-    _, raws = inventory_of(night).of_group(night.group)
-    (sentence,) = name_collisions(raws)
+    (sentence,) = name_collisions(night.group, inventory_of(night).raws)
     assert f"{first!r} and {second!r}" in sentence
     assert f'[aliases.{what}] "{second}" = "{first}"' in sentence
+
+
+def test_values_of_other_filters_and_nights_meet_too(night: SmallNight) -> None:
+    # They share folders and sidecars; on a disk that tells case apart they would have two of each.
+    night.write_raw(ONE, OBJECT="NGC 5949")
+    night.write_raw(TWO, OBJECT="ngc5949", FILTER="H")
+    night.write_raw(THREE, OBJECT="Ngc5949", DATE_OBS="2026-10-01T22:00:00")
+    inventory = inventory_of(night)
+    assert all(len(name_collisions(group, inventory.raws)) == 2 for group in inventory.science)
 
 
 def test_an_alias_ends_the_collision(night: SmallNight) -> None:
@@ -131,13 +139,14 @@ def test_an_alias_ends_the_collision(night: SmallNight) -> None:
     night.write_raw(TWO, OBJECT="ngc 5949", FILTER="Filter 2")
     aliases = {"targets": {"NGC 5949": "NGC5949"}, "filters": {"Filter 2": "R"}}
     _, raws = inventory_of(night, aliases=aliases).of_group(night.group)
-    assert (len(raws), name_collisions(raws)) == (2, [])
+    assert (len(raws), name_collisions(night.group, raws)) == (2, [])
 
 
 def test_different_names_do_not_collide(night: SmallNight) -> None:
     night.write_raw(ONE)
     night.write_raw(TWO, FILTER="R2")
-    assert all(name_collisions(raws) == [] for raws in inventory_of(night).science.values())
+    inventory = inventory_of(night)
+    assert all(name_collisions(group, inventory.raws) == [] for group in inventory.science)
 
 
 def test_a_copy_in_the_notebooks_folder_does_not_collide_with_its_header(night: SmallNight) -> None:
@@ -146,14 +155,14 @@ def test_a_copy_in_the_notebooks_folder_does_not_collide_with_its_header(night: 
     place.mkdir(parents=True)
     shutil.copy(path, place)
     _, raws = inventory_of(night).of_group(night.group)
-    assert (len(raws), name_collisions(raws)) == (2, [])
+    assert (len(raws), name_collisions(night.group, raws)) == (2, [])
 
 
 def test_a_folder_that_another_header_meets_only_without_case_collides(night: SmallNight) -> None:
     night.write_raw(ONE, OBJECT="ngc 5949")
     night.write_raw(TWO, path=night.root / f"processed/NGC5949/R/raws/{TWO}.fits")
     _, raws = inventory_of(night).of_group(night.group)
-    assert len(name_collisions(raws)) == 1
+    assert len(name_collisions(night.group, raws)) == 1
 
 
 # Copies and setups
@@ -192,6 +201,8 @@ def test_of_two_equal_setups_the_first_by_name_is_reduced() -> None:
     [
         pytest.param({"exposure": 60.5}, id="within 1 % of the exposure"),
         pytest.param({"exposure": None}, id="without an exposure: a bad frame"),
+        pytest.param({"exposure": 0.0}, id="an exposure of nothing: a bad frame"),
+        pytest.param({"exposure": -1.0}, id="less than nothing: a bad frame"),
         pytest.param({"shape": (8, 20)}, id="another shape: a bad frame"),
         pytest.param({"missing": 100}, id="cut short: a bad frame"),
     ],
@@ -199,6 +210,12 @@ def test_of_two_equal_setups_the_first_by_name_is_reduced() -> None:
 def test_frames_of_the_same_setup_stay(changes: dict[str, Any]) -> None:
     selection = select_frames([facts(ONE), facts(TWO), facts(THREE, **changes)])
     assert (sorted(selection.frames), selection.left_out) == ([ONE, TWO, THREE], {})
+
+
+def test_frames_of_no_exposure_push_nobody_out() -> None:
+    frames = [facts(ONE), *(facts(f"x{number}", exposure=0.0) for number in range(3))]
+    selection = select_frames(frames)
+    assert (len(selection.frames), selection.left_out) == (4, {})
 
 
 def test_exposures_that_will_be_scaled_share_a_setup() -> None:

@@ -173,13 +173,17 @@ def closed_words(settings: Settings, closed: Iterable[Path]) -> list[str]:
     ]
 
 
-def name_collisions(raws: Iterable[RawFacts]) -> list[str]:
-    """Return a sentence for each pair of header values that meet in one name without an alias."""
-    listed = list(raws)
+def name_collisions(group: Group, raws: Iterable[RawFacts]) -> list[str]:
+    """Return a sentence for each pair of header values that would meet in a group's name without an alias.
+
+    `raws` are all that is on the disk: other nights and filters have their part in the same folders and sidecars.
+    """
+    listed = [facts for facts in raws if facts.kind == "science" and facts.instrument == group.instrument]
+    target, filter_name = group.target.casefold(), group.filter_name.casefold()
     sentences = []
     for what, texts in (
-        ("targets", [(facts, facts.target_text) for facts in listed]),
-        ("filters", [(facts, facts.filter_text) for facts in listed]),
+        ("targets", [(facts, facts.target_text) for facts in listed if facts.target.casefold() == target]),
+        ("filters", [(facts, facts.filter_text) for facts in listed if facts.filter_name.casefold() == filter_name]),
     ):
         headers = {text for facts, text in texts if not facts.named_by_folder}
         # A folder is no other value than the header's whose name it bears.
@@ -206,11 +210,12 @@ def select_frames(raws: Iterable[RawFacts], *, any_exposure: bool = False) -> Se
     With `any_exposure` frames of different exposure times share a setup: they will be scaled.
 
     Frames whose shape alone differs stay: they claim the same setup, so they are bad frames, not another programme's.
+    So do those without an exposure time, or with one of nothing.
     """
     frames: dict[str, RawFacts] = {}
     for facts in sorted(raws, key=lambda facts: (facts.name, facts.path)):
         frames.setdefault(facts.name, facts)
-    setups = _setups([facts for facts in frames.values() if facts.exposure is not None], any_exposure=any_exposure)
+    setups = _setups([facts for facts in frames.values() if (facts.exposure or 0.0) > 0.0], any_exposure=any_exposure)
     left_out = {
         facts.name: f"another setup ({_setup_words(facts)}; this group is {_setup_words(setups[0][0])})"
         for other in setups[1:]

@@ -259,7 +259,7 @@ def describe_standard(work: Work, calibration: Calibration, raw: RawImage) -> tu
     path, header, shape = raw.path, raw.header, raw.pixels.shape
     gain, noise, noise_source = calibration.amplifier(raw)
     exposure, _ = require_number(
-        header, path.name, keywords.exposure, what="exposure time, s", setting="exposure", least=0
+        header, path.name, keywords.exposure, what="exposure time, s", setting="exposure", above=0
     )
     masters = calibration.masters(shape)
     bias, dark = masters.get("bias"), masters.get("dark")

@@ -62,7 +62,7 @@ def run(settings: Settings, group: Group, *, run_id: str) -> list[list[str]]:
         inputs = write_inputs(layout, run_id, raws, selection, biases)
     note_group(settings, group)
     _refuse_another_night(layout)
-    if collisions := name_collisions(raws):
+    if collisions := name_collisions(group, inventory.raws):
         raise SetupError(f"{group.key}: {' '.join(collisions)}")
     settings.filter_of(group)
     find_masters(settings, layout, inputs)
