@@ -346,6 +346,13 @@ def test_a_forgotten_group_is_new_again_and_its_products_stay(night: SmallNight)
     assert night.rewritten(before) == []
 
 
+def test_forgetting_an_old_night_says_who_starts_it(night: SmallNight) -> None:
+    old = replace(night, night=NIGHT.replace(year=2020), first=1).write()
+    old.list_raws()
+    result = nightdesk("forget", night.root, old.group.key)
+    assert "trigger reduce_night for it, or use nightdesk reduce" in re.sub(r"\s+", " ", result.stdout)
+
+
 def test_products_are_removed_only_when_asked_for_and_raws_never(night: SmallNight) -> None:
     reduce(night)
     mine = {path: path.read_bytes() for place in ("raw", "xys", "calibs") for path in (night.root / place).rglob("*.*")}

@@ -147,6 +147,10 @@ WRONG = [
         "names that differ by more than case, as R and r do not",
         id="two filters that differ in case",
     ),
+    pytest.param(
+        '[aliases.filters]\n"F 2" = "R"\n"f  2" = "H"', 1, "aliases.filters", "stands for 'R'", id="alias twice"
+    ),
+    pytest.param("[files]\nextensions = []", 2, "files.extensions", "at least 1 item", id="no extension"),
     pytest.param('[aliases.filters]\n"Filter 2" = "///"', 2, "aliases.filters.Filter 2", "a name: '///'", id="alias"),
     pytest.param(
         '[instruments.a]\nmatch = {INSTRUME = "x"}\n[instruments.b]',

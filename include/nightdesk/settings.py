@@ -159,7 +159,7 @@ LA_PALMA = Site(latitude=28.7606, longitude=-17.8792, extinction_curve="lapalma"
 class Files(_Table):
     """Which files are raws."""
 
-    extensions: tuple[str, ...] = (".fits", ".fit", ".fts", ".fits.fz", ".fits.gz")
+    extensions: tuple[str, ...] = Field(min_length=1, default=(".fits", ".fit", ".fts", ".fits.fz", ".fits.gz"))
     ignore: tuple[str, ...] = (
         ".*",
         "*.tmp",
@@ -185,6 +185,16 @@ class Aliases(_Table):
 
     targets: dict[str, Spelling] = Field(default={})
     filters: dict[str, Spelling] = Field(default={})
+
+    @field_validator("targets", "filters")
+    @classmethod
+    def _each_once(cls, aliases: dict[str, str]) -> dict[str, str]:
+        known: dict[str, str] = {}
+        for alias, spelling in aliases.items():
+            folded = " ".join(alias.split()).casefold()
+            if known.setdefault(folded, spelling) != spelling:
+                raise ValueError(f"{alias!r} once: it stands for {known[folded]!r} already")
+        return aliases
 
 
 class Window(_Table):

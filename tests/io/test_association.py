@@ -121,7 +121,7 @@ def test_every_candidate_is_named_with_what_it_fails(tmp_path: Path) -> None:
     write(tmp_path, "bias2x2.fits", days(-99))
     (tmp_path / "calibs" / "bias2x2.fits").write_bytes(b"no FITS")
     told = explain_lack(settings(tmp_path), wanted(), "bias")
-    assert told.startswith("of 3 that there are none fits: calibs/2026-11-20/bias2x2.fits (it is 9 x 9 pixels")
+    assert told.startswith("none of 3 fits: calibs/2026-11-20/bias2x2.fits (it is 9 x 9 pixels")
     assert "calibs/2026-08-14/bias2x2.fits (99 days away, the window is 30)" in told
     assert "calibs/bias2x2.fits (bias2x2.fits: the master cannot be read" in told
 

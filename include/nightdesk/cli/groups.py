@@ -81,9 +81,12 @@ def forget(
     products: Annotated[bool, typer.Option("--products", help="Remove its products too, not only its ledger.")] = False,
     config: ConfigFile = None,
 ) -> None:
-    """Forget that a group was reduced, so that the watcher starts it anew. Raws and sidecars are never touched."""
+    """Forget that a group was reduced, so that it is started anew: by the watcher, or, if the night is older than those
+    it watches, by `reduce_night` or `nightdesk reduce`. Raws and sidecars are never touched.
+    """
     from nightdesk.io.inventory import take_inventory
     from nightdesk.io.layout import COMBINED, EXTINCTION, POST_ISR, SHIFTED, Layout
+    from nightdesk.readiness import watched_since
 
     with told_plainly():
         settings = settings_from(data, config)
@@ -99,3 +102,6 @@ def forget(
         errors.print(f"[red]{escape(named.key)} has nothing to forget below {escape(str(layout.folder))}.[/red]")
         raise typer.Exit(NO_STACK)
     console.print(f"{escape(named.key)} is forgotten ({len(doomed)} files removed).", highlight=False)
+    if named.night < watched_since(settings):
+        told = "Its night is older than those that are watched: trigger reduce_night for it, or use nightdesk reduce."
+        console.print(told, highlight=False, soft_wrap=True)

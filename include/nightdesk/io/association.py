@@ -98,7 +98,8 @@ def explain_lack(settings: Settings, wanted: Wanted, kind: str) -> str:
         return f"there is neither {place}/{wanted.night}/{name} nor {place}/{name}"
     root = settings.root
     told = (f"{one.path.relative_to(root).as_posix()} ({'; '.join(one.failed)})" for one in candidates)
-    return f"of {len(candidates)} that there are none fits: {', '.join(told)}"
+    count = "the one that is there does not fit" if len(candidates) == 1 else f"none of {len(candidates)} fits"
+    return f"{count}: {', '.join(told)}"
 
 
 @dataclass(frozen=True)

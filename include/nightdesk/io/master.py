@@ -78,7 +78,7 @@ def _read_header(path: Path) -> fits.Header:
             with open_unpacked(path) as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
                 image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2), None)
                 if image is None:
-                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
+                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
                 header: fits.Header = image.header.copy()
                 mend_cards(header)
                 header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
@@ -112,7 +112,12 @@ def _number(header: fits.Header, keyword: str) -> float | None:
 def _unreadable(path: Path, error: BaseException) -> SetupError:
     if isinstance(error, OSError) and error.errno is not None:
         raise error  # the disk's trouble, not the file's: worth another try
-    return SetupError(f"{path.name}: the master cannot be read ({' '.join(str(error).split())}). Replace {path}.")
+    return SetupError(f"{path.name}: the master cannot be read ({_plain(error)}). Replace it.")
+
+
+def _plain(error: BaseException) -> str:
+    """Return what is wrong, without what astropy advises its programmers to do, and without the file's place."""
+    return " ".join(str(error).split()).split(". If ")[0].rstrip(".")
 
 
 MOST_MASTERS = 4  # kept in memory for the steps of one process, which follow one another
@@ -154,7 +159,7 @@ def _read_master(path: Path) -> Master:
                     None,
                 )
                 if image is None or image.data.ndim != 2:
-                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace {path}.")
+                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
                 variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
                 flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
                 header = image.header.copy()
@@ -167,7 +172,7 @@ def _read_master(path: Path) -> Master:
     for name, plane in (("VAR", variance), ("DQ", flags)):
         if plane is not None and plane.shape != data.shape:
             raise SetupError(
-                f"{path.name}: its {name} has the shape {plane.shape}, its image {data.shape}. Replace {path}."
+                f"{path.name}: its {name} has the shape {plane.shape}, its image {data.shape}. Replace it."
             )
     exposure = header.get("EXPTIME")
     seconds = float(exposure) if isinstance(exposure, (int, float)) and not isinstance(exposure, bool) else None
