@@ -342,7 +342,9 @@ class TestFlags:
         image = night.pixels("r0743053")
         image[2, 3], image[4, 5], image[6, 7] = 60000, 59999, 65535
         night.write_raw("r0743053", image)
-        assert not self.planes(night)["DQ"].any(), "without a limit nothing is saturated"
+        flags = self.planes(night)["DQ"]  # without a limit, what the file's numbers cannot exceed
+        assert list(zip(*np.nonzero(flags), strict=True)) == [(6, 7)]
+        assert flags[6, 7] == SATURATED
         limit = replace(night, tables={"instruments": {"pt5m": {"keywords": {"saturation": 60000}}}})
         flags = self.planes(limit)["DQ"]
         assert sorted(zip(*np.nonzero(flags == SATURATED), strict=True)) == [(2, 3), (6, 7)]

@@ -440,8 +440,18 @@ def recipe_of(
     ----------
     n : int
         Number of frames.
-    offset_groups, sigmas, method, clip_sigma, weights, level, tolerance
+    offset_groups, sigmas : array_like, shape (n,)
         As for :func:`combine_frames`.
+    method : {"median", "clipped", "mean", "weighted"}
+        The same.
+    clip_sigma : float or None
+        The same.
+    weights : array_like, shape (n,), optional
+        The same.
+    level : float, optional
+        The same.
+    tolerance : float
+        The same.
 
     Returns
     -------

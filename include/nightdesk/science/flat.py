@@ -1,5 +1,6 @@
 """The master flat: the relative sensitivity of each pixel."""
 
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -52,21 +53,74 @@ def normalise_flat(
     >>> normalised, level
     (array([[1. , 0.9, 1.1]]), 20000.0)
     """
+    level = flat_level(flat, region, how=how)
     response = np.asarray(flat, dtype=np.float64)
-    if response.ndim != 2:
-        raise ValueError(f"A flat has two dimensions (y, x); this one has {response.ndim}.")
-    seen = np.asarray(flat) if region is None else np.asarray(flat)[region]  # in its own numbers: half the work
-    sound = np.isfinite(seen)
-    finite = seen.ravel() if sound.all() else seen[sound]
-    level = _level_of(finite, how) if finite.size else 0.0
-    if not level > 0:
-        raise ValueError(f"The {how} of a flat must be above 0, but it is {level:g}: this is no flat.")
     if variance is None:
         return response / level, None, level
     noise = np.asarray(variance, dtype=np.float64)
     if noise.shape != response.shape:
         raise ValueError(f"The flat's variance has the shape {noise.shape}, the flat {response.shape}.")
     return response / level, noise / level**2, level
+
+
+def flat_level(
+    flat: ArrayLike, region: tuple[slice, slice] | None = None, *, how: Literal["median", "mean"] = "median"
+) -> float:
+    """Return what a master flat is to be divided by.
+
+    Parameters
+    ----------
+    flat : array_like, shape (ny, nx)
+        Bias-free response to even light, in any unit.
+    region : tuple of slice, optional
+        Rows and columns (y, x) that count; all of the flat if not given.
+    how : {'median', 'mean'}
+        Of the finite pixels.
+
+    Returns
+    -------
+    float
+        Above 0, in the unit of the flat.
+
+    Raises
+    ------
+    ValueError
+        If the flat is not two-dimensional, or its level is not a number above 0.
+    """
+    response = np.asarray(flat)  # in its own numbers: half the work
+    if response.ndim != 2:
+        raise ValueError(f"A flat has two dimensions (y, x); this one has {response.ndim}.")
+    seen = response if region is None else response[region]
+    sound = np.isfinite(seen)
+    finite = seen.ravel() if sound.all() else seen[sound]
+    level = _level_of(finite, how) if finite.size else 0.0
+    if not level > 0:
+        raise ValueError(f"The {how} of a flat must be above 0, but it is {level:g}: this is no flat.")
+    return level
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A plane over a number, computed for the part that is wanted: no second copy of a master.
+
+    Attributes
+    ----------
+    plane : ndarray, shape (ny, nx)
+        As it stands on disk.
+    divisor : float
+        Not 0.
+    """
+
+    plane: NDArray[Any]
+    divisor: float
+
+    def __getitem__(self, place: Any) -> NDArray[np.float64]:
+        """Return a part of it."""
+        return np.asarray(self.plane[place], dtype=np.float64) / self.divisor
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """Return all of it."""
+        return np.asarray(self[:], dtype=dtype)
 
 
 def _level_of(values: NDArray[Any], how: str) -> float:

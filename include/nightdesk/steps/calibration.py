@@ -11,7 +11,7 @@ from nightdesk.io.inventory import hash_file
 from nightdesk.io.master import Master, read_master
 from nightdesk.io.section import parse_section
 from nightdesk.science.flag import BAD_PIXEL
-from nightdesk.science.flat import normalise_flat
+from nightdesk.science.flat import Scaled, flat_level
 from nightdesk.science.read_noise import measure_read_noise
 from nightdesk.settings import Measured
 from nightdesk.steps.raw_image import RawImage, read_raw_image
@@ -80,7 +80,7 @@ class Calibration:
 
     work: Work
     _read: dict[str, Master] | None = None
-    _flat: tuple[NDArray[Any], NDArray[Any] | None] | None = None
+    _flat: tuple[Scaled, Scaled | None] | None = None
     _noise: float | None = None
 
     def masters(self, shape: tuple[int, ...]) -> dict[str, Master]:
@@ -95,7 +95,7 @@ class Calibration:
                 )
         return self._read
 
-    def flat(self, shape: tuple[int, ...]) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+    def flat(self, shape: tuple[int, ...]) -> tuple[Scaled | None, Scaled | None]:
         """Return the flat, normalised to a median of 1, and its variance; None and None when there is none."""
         master = self.masters(shape).get("flat")
         if master is None:
@@ -104,10 +104,11 @@ class Calibration:
             calibs = self.work.settings.calibs
             region = flat_region(self.work.settings, shape)
             try:
-                flat, variance, _ = normalise_flat(master.data, master.variance, region, how=calibs.flat_level)
+                level = flat_level(master.data, region, how=calibs.flat_level)
             except ValueError as error:
                 raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
-            self._flat = (flat, variance)
+            variance = None if master.variance is None else Scaled(master.variance, level**2)
+            self._flat = (Scaled(master.data, level), variance)
         return self._flat
 
     def bad_pixels(self, shape: tuple[int, ...]) -> NDArray[Any] | None:

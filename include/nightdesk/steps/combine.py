@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 BYTES_OF_A_VALUE = 26  # three float64 and a uint16
-BYTES_OF_A_COUNT = 4  # the count, and its share of what is computed besides
+BYTES_OF_A_COUNT = 4  # the count, and its share of the values of pixels that need care
+BYTES_OF_A_PIXEL = 150  # of the stack: the masters' planes, and those that its variance is made from
 NOISE_BOX = 10
 
 
@@ -342,7 +343,7 @@ def _in_blocks(work: Work, frames: Sequence[Aligned]) -> Combined:
         weights=_weights(frames) if settings.method == "weighted" else None,
         level=frames[0].sky,
     )
-    block_of, bytes_of_a_value = _blocks_of(work, frames, settings.method)
+    block_of, bytes_of_a_pixel = _blocks_of(work, frames, settings.method)
     data, variance, shared = (np.empty((ny, nx), work.settings.depth) for _ in range(3))
     flags, coverage, rejected = (np.empty((ny, nx), np.uint16) for _ in range(3))
     rejections = np.zeros((n, ny, nx), bool) if settings.map_rejections else None
@@ -356,18 +357,18 @@ def _in_blocks(work: Work, frames: Sequence[Aligned]) -> Combined:
             rejections[:, rows] = block.rejection_map
         return block.rejected_by_frame
 
-    blocks = machine.blocks(ny, n * nx * bytes_of_a_value)
+    blocks = machine.blocks(ny, nx * bytes_of_a_pixel)
     with ThreadPoolExecutor(machine.workers) as pool:
         by_frame = np.sum(list(pool.map(_combine, blocks)), axis=0)
     return Combined(data, variance, flags, coverage, rejected, by_frame, shared, rejections)
 
 
 def _blocks_of(work: Work, frames: Sequence[Aligned], method: str) -> tuple[Callable[[slice], Block], int]:
-    """Return what makes a block of rows, and the bytes that it takes for each value."""
+    """Return what makes a block of rows, and the bytes that it takes for each pixel of the stack."""
     from nightdesk.steps import fused
 
     if method == "median" and isinstance(work, fused.Fused) and work.lays(frames):
-        return lambda rows: fused.LaidRows(work, frames, rows), BYTES_OF_A_COUNT
+        return lambda rows: fused.LaidRows(work, frames, rows), len(frames) * BYTES_OF_A_COUNT + BYTES_OF_A_PIXEL
     nx = frames[0].shape[1]
 
     def _cubes(rows: slice) -> Cubes:
@@ -377,7 +378,7 @@ def _blocks_of(work: Work, frames: Sequence[Aligned], method: str) -> tuple[Call
             frame.fill(number, rows.start, rows.stop, cubes)
         return Cubes(*cubes)
 
-    return _cubes, BYTES_OF_A_VALUE
+    return _cubes, len(frames) * BYTES_OF_A_VALUE + BYTES_OF_A_PIXEL
 
 
 def _read_noise(frames: Sequence[Aligned], method: str) -> float:

@@ -45,8 +45,8 @@ class OnGrid(Protocol):
 class Residual:
     """How far the stars of an aligned frame are from those of the reference frame.
 
-    `pixels` is the largest move that is left at any of the reference's stars, told by `matches` stars; None when too few
-    match, so that nothing is known.
+    `pixels` is the largest move that is left at any of the reference's stars, told by `matches` stars; None when too
+    few match, so that nothing is known.
     """
 
     pixels: float | None
@@ -131,7 +131,15 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Resi
 
 
 class MisalignedError(FrameError):
-    """A frame whose stars are not where they belong; it knows how far."""
+    """A frame whose stars are not where they belong; it knows how far.
+
+    Parameters
+    ----------
+    sentence : str
+        What is wrong and what to do.
+    residual : Residual
+        How far its stars are off, in pixels, and how many told it.
+    """
 
     def __init__(self, sentence: str, residual: Residual) -> None:
         super().__init__(sentence)
