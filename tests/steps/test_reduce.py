@@ -351,7 +351,9 @@ def wild(night: SmallNight) -> None:
 
 def saturated(night: SmallNight) -> None:
     for name in night.names:
-        night.write_raw(name, np.full(night.shape, 65535, np.uint16))
+        image = night.pixels(name)
+        image[8:] = 65535  # a sky is left, or the frame would be refused
+        night.write_raw(name, image)
 
 
 def constant(night: SmallNight) -> None:
