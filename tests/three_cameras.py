@@ -141,14 +141,16 @@ class ThreeCameras:
         for number, (kind, exposure) in enumerate(plan):
             self.write_frame(camera, night, kind, number, exposure)
 
-    def write_frame(self, camera: str, night: date, kind: str, number: int, exposure: float) -> Path:
-        """Write one raw of a camera."""
+    def write_frame(
+        self, camera: str, night: date, kind: str, number: int, exposure: float, *, hour: int | None = None
+    ) -> Path:
+        """Write one raw of a camera; `hour` counts on after midnight: 30 is dawn."""
         random = np.random.default_rng([self.seed, CAMERAS.index(camera), night.day, number])
         light = {"bias": 0.0, "flat": 20_000.0 * GAIN, "object": SKY}[kind] * self.flat(camera, night)
         electrons = random.poisson(light) + random.normal(0.0, READ_NOISE, SHAPE)
         counts = electrons / GAIN + self.bias(camera)
-        hour = {"bias": 16, "flat": 19, "object": 22}[kind]
-        start = datetime(night.year, night.month, night.day, hour, tzinfo=UTC) + timedelta(seconds=90 * number)
+        hour = {"bias": 16, "flat": 19, "object": 22}[kind] if hour is None else hour
+        start = datetime(night.year, night.month, night.day, tzinfo=UTC) + timedelta(hours=hour, seconds=90 * number)
         header = fits.Header()
         header["DATE-OBS"] = start.strftime("%Y-%m-%dT%H:%M:%S")
         header["EXPTIME"] = exposure
