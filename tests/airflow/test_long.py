@@ -43,6 +43,7 @@ def test_a_run_that_grows_and_shrinks_has_exactly_its_frames(desk: Desk, say: Ca
     assert desk.stacked(group) == names[:5]
     ahead = sum(desk.tries(group, "frame.extinction", name) - 1 for name in names[3:5])
     say(f"extinction ran ahead of isr and was tried again {ahead} times")
+    assert ahead > 0, "no step ran ahead of another, so nothing was seen of the guard against that"
     # Shrinking: the bad frame goes, and a good one with it.
     for gone in (raws[1], raws[5]):
         desk.place(gone).unlink()
