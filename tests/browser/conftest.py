@@ -242,7 +242,8 @@ class Visit:
 
     def wait_for_viewer(self) -> None:
         self.wait(
-            "picture", "() => { const v = window.deskViewer; return !!(v && v.image && v.view && v.missing === 0); }"
+            "picture",
+            "() => { const v = window.deskViewer; return !!(v?.image && v.view && v.missing === 0 && !v.waiting); }",
         )
 
     def picture(self, name: str, *, width: int = 1440, height: int = 0) -> None:
