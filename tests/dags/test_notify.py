@@ -149,8 +149,8 @@ def failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Settings, G
 
 
 def _fail(settings: Settings, group: Group, reason: str, state: str = "failed") -> None:
-    told = {"state": state, "quality": None, "stack": None, "raws": [], "written": ""}
-    values = {"schema": 1, "group": {"key": group.key}, "reason": reason} | told
+    told = {"state": state, "quality": None, "stack": None, "raws": [], "inputs": [], "written": ""}
+    values = {"schema": 1, "group": {"key": group.key}, "reason": reason, "settings": None, "code": "1"} | told
     write_json(Layout(settings, group).manifest, values)
     note_group(settings, group)
 
