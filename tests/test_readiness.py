@@ -615,6 +615,27 @@ def test_a_closed_folder_is_told_and_the_rest_of_the_night_goes_on(
     assert sentence.startswith("raw/closed: this folder may not be looked into")
 
 
+def test_a_group_is_not_reduced_without_the_frames_that_a_closed_folder_hides(
+    night: SmallNight, watch: Watch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = night.raw(THREE).parent / "more"
+    place.mkdir()
+    night.raw(THREE).rename(place / f"{THREE}.fits")
+    start(night)
+    watch.look(0.0)
+    opened = os.scandir
+
+    def scandir(folder: Path) -> Any:
+        if folder == place:
+            raise PermissionError(folder)
+        return opened(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", scandir)
+        assert watch.look(30.0) == watch.look(60.0) == []
+    assert watch.look(90.0) == watch.look(120.0) == []
+
+
 def test_a_file_that_is_being_copied_is_left_alone_until_it_is_whole(night: SmallNight) -> None:
     assert unfinished_seconds(night.settings, night.group) == 0
     path = night.raw(TWO)

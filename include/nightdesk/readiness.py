@@ -240,10 +240,16 @@ class Watch:
     def _is_due(self, group: Group, raws: list[RawFacts]) -> bool:
         """Tell whether a group is to be started; one whose ledger cannot be read does not hold up the others."""
         try:
-            return _differ(self.settings, group, raws)
+            return _differ(self.settings, group, raws) and not self._is_hidden(group)
         except OSError as error:
             self.troubles.append(f"{group.key} cannot be looked at: {error}.")
             return False
+
+    def _is_hidden(self, group: Group) -> bool:
+        """Tell whether frames of a group's last run lie in a closed folder: they are not gone, only not seen."""
+        inputs = read_inputs(Layout(self.settings, group)) if self.closed else None
+        paths = [self.settings.root / path for path in inputs.raws] if inputs else []
+        return any(folder in path.parents for path in paths for folder in self.closed)
 
     def calibrations(self, now: float) -> list[CalibrationNight]:
         """Return the nights, as of the last look, whose calibration frames are ready and not yet made into masters."""
