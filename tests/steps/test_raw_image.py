@@ -297,6 +297,16 @@ class TestUnpacking:
             tracemalloc.stop()
             assert peak < 10_000_000
 
+    def test_an_unpacked_file_is_held_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "f.fits.gz"
+        with gzip.open(path, "wb", compresslevel=1) as stream:
+            fits.PrimaryHDU(np.zeros((2500, 4000), np.uint8)).writeto(stream)
+        tracemalloc.start()
+        read_raw(path, Instrument())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 3.3 * 10_000_000  # the pixels, and what was unpacked while it grew
+
     def test_a_master_that_announces_too_much_is_not_unpacked(self, tmp_path: Path) -> None:
         path = tmp_path / "bias2x2.fits.gz"
         header = fits.Header([("SIMPLE", True), ("BITPIX", -64), ("NAXIS", 2), ("NAXIS1", 10**6), ("NAXIS2", 10**6)])

@@ -53,7 +53,8 @@ def open_unpacked(path: Path, most_bytes: int = MOST_BYTES) -> Iterator[BinaryIO
                 walk(packed, None, most_bytes=most_bytes)
             except NotFitsError as error:
                 raise FrameError(f"{path.name}: {error}. Remove it.") from error
-    yield io.BytesIO(content.getbuffer())
+    content.seek(0)
+    yield content
 
 
 class _Kept(gzip.GzipFile):
