@@ -38,6 +38,8 @@ LARGEST_SAMPLE: Final = 800
 """Rows and columns at the centre of a frame that tell the width of its stars, if they hold enough of them."""
 
 ENOUGH_STARS: Final = 20
+SMALL: Final = 4096
+"""Pixels of an image of which each may be compared with its neighbours; in a larger one only the bright ones are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +132,11 @@ def replace_hot_pixels(signal: Image, sigma: float) -> Image:
     """
     clean = np.array(signal)
     for _ in range(2):
+        if clean.size < SMALL:
+            middle = ndimage.median_filter(clean, 3, mode="nearest")
+            hot = clean > 5.0 * sigma + 3.5 * np.maximum(middle, 0.0)
+            clean[hot] = middle[hot]
+            continue
         rows, columns = np.nonzero(clean > 5.0 * sigma)
         around = _neighbourhoods(clean, rows, columns)
         middle = np.median(around, axis=0)

@@ -259,11 +259,11 @@ def _look_at_persons(work: Work) -> str:
 
 
 def _seen_in_persons(work: Work, recipe: str, names: set[str]) -> Location:
-    from nightdesk.science.alignment import align_frames
-
     rows = [row for row in (work.positions.used if work.positions else ()) if row.name in names]
     if not rows or (_moves_alone(work) and _stand_upright(work, rows)):
         return Location(recipe)
+    from nightdesk.science.alignment import align_frames
+
     seen = [_look(work, row.name) for row in rows]
     shape = (work.inputs.shape[0], work.inputs.shape[1])
     found = align_frames([one.stars for one in seen], shape, reference=work.settings.align.reference)
