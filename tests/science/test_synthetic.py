@@ -38,9 +38,7 @@ def test_a_star_beyond_the_edge_lends_only_its_wing() -> None:
     assert not far.any()
 
 
-@pytest.mark.parametrize(
-    "bad", [{"fwhm": 0.0}, {"fwhm": 3.0, "beta": 1.0}], ids=["no width", "endless wings"]
-)
+@pytest.mark.parametrize("bad", [{"fwhm": 0.0}, {"fwhm": 3.0, "beta": 1.0}], ids=["no width", "endless wings"])
 def test_an_impossible_star_is_refused(bad: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Moffat"):
         add_star(np.zeros((9, 9)), Star(4.0, 4.0, 1.0), **bad)
