@@ -5,7 +5,6 @@ are looked for in a folder ``shared/data`` beside it.
 """
 
 import csv
-from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -13,7 +12,7 @@ import pytest
 from astropy.io import fits
 from numpy.typing import NDArray
 
-from nightdesk.science.combine import Combined, combine_frames
+from nightdesk.science.combine import Combined
 from nightdesk.science.isr import remove_signature
 from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
@@ -22,8 +21,9 @@ from nightdesk.science.planes import Planes
 from nightdesk.science.read_noise import measure_read_noise
 from nightdesk.science.scatter import robust_scatter
 from nightdesk.science.shift import shift_planes, whole_pixels
-from nightdesk.science.sky import estimate_noise, estimate_sky
+from nightdesk.science.sky import estimate_sky
 from tests.real_data import REAL_DATA, absent
+from tools.real_noise import combine
 
 FOLDER = REAL_DATA / "oscaar_tres1"
 pytestmark = pytest.mark.skipif(not FOLDER.is_dir(), reason=absent(FOLDER))
@@ -63,20 +63,6 @@ def calibrate(name: str, darks: list[Image], read_noise: float, gain: float) -> 
         dark_variance=np.full(darks[0].shape, variance),
         dark_contains_bias=True,
         saturation=60_000.0,
-    )
-
-
-def combine(frames: Sequence[Planes], offset_groups: Sequence[int]) -> Combined:
-    levels = [estimate_sky(frame.data, frame.flags)[0] for frame in frames]
-    matched = [frame.without_level(level - levels[0]) for frame, level in zip(frames, levels, strict=True)]
-    return combine_frames(
-        [frame.data for frame in matched],
-        [frame.variance for frame in matched],
-        [frame.shared_variance for frame in matched],
-        [frame.flags for frame in matched],
-        offset_groups=offset_groups,
-        sigmas=[estimate_noise(frame.variance, frame.flags) for frame in matched],
-        level=levels[0],
     )
 
 

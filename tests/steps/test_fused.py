@@ -85,6 +85,12 @@ def test_without_positions(tmp_path: Path) -> None:
         assert "waits for positions" in reduce.run(night.settings, night.group)
 
 
+def test_a_group_that_is_done_leaves_no_masters_in_memory(tmp_path: Path) -> None:
+    for root in ("one", "other"):
+        reduced(night_at(tmp_path / root, "stack"))
+    assert {source.rows.path.parents[2] for source in fused._sources.values()} == {tmp_path / "other"}
+
+
 def test_a_stack_that_is_current_is_left_alone(tmp_path: Path) -> None:
     night = reduced(night_at(tmp_path, "stack"))
     before = night.layout.stack.stat().st_mtime_ns

@@ -117,6 +117,9 @@ def check(settings: Settings, group: Group, names: Sequence[str]) -> None:
         If a master is missing or does not fit.
     """
     work = Fused.open(settings, group)
+    own = {settings.root / path for path in work.inputs.raws}
+    for recipe in [recipe for recipe, source in _sources.items() if source.rows.path not in own]:
+        del _sources[recipe]  # of the group before, whose masters it keeps in memory
     with ThreadPoolExecutor(settings.machine.workers) as pool:  # their sums are wanted one by one below
         list(pool.map(work.hash_raw, names))
     run_batch(work, "isr", names, work.open_source)
