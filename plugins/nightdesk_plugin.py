@@ -4,6 +4,7 @@ from typing import Any
 
 from airflow.plugins_manager import AirflowPlugin
 
+from nightdesk_airflow import note
 from nightdesk_airflow.desk import PREFIX, VIEWS, LazyDesk
 from nightdesk_airflow.preload import preload_steps
 from nightdesk_airflow.start import StartedRunLink
@@ -15,6 +16,7 @@ class NightdeskPlugin(AirflowPlugin):
     name = "nightdesk"
     operator_extra_links = [StartedRunLink()]  # noqa: RUF012  # an instance variable in the base class
     external_views = VIEWS
+    listeners = [note]  # noqa: RUF012  # as above
     fastapi_apps = [{"app": LazyDesk(), "url_prefix": PREFIX, "name": "Nightdesk"}]  # noqa: RUF012  # as above
 
     @classmethod

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowFailException, DagRunTriggerException
 
-from nightdesk_airflow.note import group_note
 from nightdesk_airflow.run import ACTIVE, active_runs, asking_runs, runs_in, skip
 from nightdesk_airflow.task import nightdesk_errors
 
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
 POLL_SECONDS = 3
-GROUP_DAG = "reduce_group"
 
 
 class StartedRunLink(BaseOperatorLink):
@@ -72,7 +70,6 @@ class StartRunOperator(BaseOperator):
             failed_states=["failed"],
             poke_interval=POLL_SECONDS,
             deferrable=wait,
-            note=group_note(self.trigger_run_id) if self.trigger_dag_id == GROUP_DAG else None,
         )
 
 

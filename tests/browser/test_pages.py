@@ -734,6 +734,30 @@ def test_a_star_is_picked_found_in_all_frames_saved_and_the_group_reduced(visit:
     expect(page.locator(".verdict")).to_contain_text("3 frames are in the stack")
 
 
+def test_a_run_that_a_person_starts_has_the_stack_in_its_note_and_is_the_nights_run(
+    visit: Visitor, night: Night
+) -> None:
+    with night.client() as client:
+        conf = {"conf": night.group("M51").params, "logical_date": None}
+        answer = client.post(f"{night.url}/api/v2/dags/reduce_group/dagRuns", json=conf).raise_for_status().json()
+        run = f"{night.url}/api/v2/dags/reduce_group/dagRuns/{answer['dag_run_id']}"
+        night.wait("end of that run", lambda: client.get(run).json()["state"] in ("success", "failed") or None)
+    astro = visit()
+    page = astro.open_desk("nights")
+    link = page.locator("tr", has_text="M51").first.locator("a.run")
+    expect(link).to_have_text("failed", timeout=20_000)
+    link.click()
+    astro.page.wait_for_url("**/dags/reduce_group/runs/manual__**")
+    picture = astro.page.get_by_alt_text("The stack")
+    expect(picture).to_be_visible(timeout=30_000)
+    assert picture.evaluate("image => image.decode().then(() => image.naturalWidth)") > 100
+    astro.page.locator('a[href$="/plugin/stack"]').click()
+    expect(inside(astro).get_by_role("heading", name=re.compile("M51"))).to_be_visible(timeout=30_000)
+    expect(inside(astro).get_by_role("link", name="Run", exact=True)).to_have_attribute(
+        "href", re.compile("/runs/manual__")
+    )
+
+
 def _click(page: Page, x: float, y: float) -> None:
     """Click a place of the image."""
     view, box = page.evaluate(VIEW), page.locator("#view").bounding_box()

@@ -18,7 +18,6 @@ from nightdesk.io.layout import Layout
 from nightdesk.readiness import tonight
 from nightdesk.settings import Settings
 from nightdesk.steps import report
-from nightdesk_airflow.note import group_note
 from nightdesk_airflow.notify import tell_failure, tell_night
 
 NIGHT = date(2026, 11, 20)
@@ -208,8 +207,3 @@ def test_the_run_is_named_by_a_link_that_works_or_by_its_name(
     tell_failure(context)  # type: ignore[arg-type]
     assert json.loads(post.posts[0]["data"])["text"].splitlines()[-1] == link.format(run=group.run_id)
     assert link.format(run=group.run_id) in post.mails[0]["html_content"]
-
-
-def test_a_runs_note_has_its_links_before_the_picture() -> None:
-    note = group_note("2026-11-20__M13__R")
-    assert note.index("[Stack](") < note.index("[Frames](") < note.index("![")

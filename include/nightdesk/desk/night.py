@@ -10,6 +10,7 @@ from collections import Counter
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from nightdesk import manifest as ledger
 from nightdesk.desk.place import night_file, nights_folder, stack_thumbnail, told_file
 from nightdesk.desk.served import Served
 from nightdesk.errors import SetupError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 
     from nightdesk.settings import Settings
 
-SCHEMA: Final = 1
+SCHEMA: Final = 2
 FOLDERS_LOOKED_AT: Final = 3
 
 
@@ -103,6 +104,7 @@ def group_row(settings: Settings, group: Group) -> dict[str, Any]:
         **group.params,
         "key": group.key,
         "run_id": group.run_id,
+        "last_run": inputs.run_id if inputs else group.run_id,
         "state": manifest["state"] if manifest else "started",
         "reason": manifest["reason"] if manifest else "its reduction has begun",
         "quality": manifest["quality"] if manifest else None,
@@ -233,7 +235,7 @@ def _gathered(settings: Settings, night: date) -> dict[str, Any]:
     for group in _groups_on_disk(settings, night):
         values["groups"][group.key] = group_row(settings, group)
     report = read_json(report_path(settings, night))
-    if isinstance(report, dict) and report.get("schema") == SCHEMA:
+    if isinstance(report, dict) and report.get("schema") == ledger.SCHEMA:
         _add_report(values, report)
     return values
 

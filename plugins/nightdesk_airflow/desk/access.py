@@ -8,10 +8,10 @@ from airflow.api_fastapi.auth.managers.models.resource_details import DagAccessE
 from airflow.api_fastapi.core_api.security import requires_access_dag
 from fastapi import Depends, Header, HTTPException
 
+from nightdesk_airflow.note import GROUP_DAG
+
 if TYPE_CHECKING:
     from nightdesk_airflow.desk import Receive, Scope, Send
-
-GROUP_DAG: Final = "reduce_group"
 
 MAY_SEE: Final = Depends(requires_access_dag("GET", DagAccessEntity.RUN, GROUP_DAG))
 """For whoever may look at the runs of `reduce_group`."""

@@ -1,4 +1,4 @@
-"""The desk's web application: what each address answers. Handlers are plain functions, which run beside the loop."""
+"""The desk's web application: what each address answers. Handlers that read files run in threads beside the loop."""
 
 from __future__ import annotations
 
@@ -23,19 +23,28 @@ from nightdesk.night import parse_night
 from nightdesk_airflow.desk import page
 from nightdesk_airflow.desk.access import MAY_SEE, MAY_WRITE, Guarded, from_our_page
 from nightdesk_airflow.desk.dag_run import group_of_run, may_write
+from nightdesk_airflow.desk.static_file import find_static
 
-STATIC: Final = Path(__file__).parent / "static"
 FOREVER: Final = "private, max-age=31536000, immutable"
-SERVED_KINDS: Final = {
-    ".js": "text/javascript; charset=utf-8",
-    ".css": "text/css; charset=utf-8",
-    ".svg": "image/svg+xml",
-}
 
 
-def the_group(group: Annotated[str, Query(max_length=300)]) -> Served:
-    """Return the group that a request names."""
-    return served_group(current_settings(), group)
+DagAsked = Annotated[str, Query(max_length=250)]
+RunAsked = Annotated[str, Query(max_length=300)]
+GroupText = Annotated[str, Query(max_length=300)]
+
+
+def _asked(dag: str, run: str, group: str) -> Served | None:
+    if group:
+        return served_group(current_settings(), group)
+    return group_of_run(current_settings(), dag, run)
+
+
+def the_group(dag: DagAsked = "", run: RunAsked = "", group: GroupText = "") -> Served:
+    """Return the group that a request names, by its own name or by a run of it."""
+    served = _asked(dag, run, group)
+    if served is None:
+        raise NotThereError("This names no group, and no run of one.")
+    return served
 
 
 GroupAsked = Annotated[Served, Depends(the_group)]
@@ -110,17 +119,6 @@ def _date(text: str) -> date | None:
         return parse_night(text) if text else None
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-
-
-def _asked(dag: str, run: str, group: str) -> Served | None:
-    if group:
-        return served_group(current_settings(), group)
-    return group_of_run(current_settings(), dag, run)
-
-
-DagAsked = Annotated[str, Query(max_length=250)]
-RunAsked = Annotated[str, Query(max_length=300)]
-GroupText = Annotated[str, Query(max_length=300)]
 
 
 def stack_page(request: Request, dag: DagAsked = "", run: RunAsked = "", group: GroupText = "") -> Response:
@@ -259,17 +257,18 @@ def save_positions(asked: Positions) -> Any:
     return {"file": place, "seen": seen, "settle_seconds": served.settings.watch.settle_seconds}
 
 
-def static_file(request: Request, name: str) -> Response:
-    """Scripts and styles: those that lie in the folder, and nothing else."""
-    path = (STATIC / name).resolve()
-    if not path.is_relative_to(STATIC.resolve()) or path.suffix not in SERVED_KINDS or not path.is_file():
+async def static_file(request: Request, name: str) -> Response:
+    """Scripts and styles: those that lie in the folder, and nothing else. Nothing blocks, so no thread is asked."""
+    file, same = find_static(name)
+    if file is None:
         raise HTTPException(404, "There is no such file.")
-    status = path.stat()
-    # Asked for again with each page, so that an update is seen at once; sent again only when it has changed.
-    headers = {"cache-control": "no-cache", "etag": f'"{status.st_mtime_ns:x}-{status.st_size:x}"'}
-    if request.headers.get("if-none-match") == headers["etag"]:
-        return Response(status_code=304, headers=headers)
-    return FileResponse(path, media_type=SERVED_KINDS[path.suffix], headers=headers)
+    packed = "gzip" in request.headers.get("accept-encoding", "")
+    headers = {
+        "cache-control": FOREVER if same else "no-cache",
+        "content-encoding": "gzip" if packed else "identity",
+        "vary": "accept-encoding",
+    }
+    return Response(file.packed if packed else file.plain, media_type=file.kind, headers=headers)
 
 
 def _wants_page(request: Request) -> bool:

@@ -11,7 +11,7 @@ from airflow.utils.session import create_session
 from sqlalchemy import select
 
 from nightdesk.desk.served import NotThereError, Served, served_group, served_params
-from nightdesk_airflow.desk.access import GROUP_DAG
+from nightdesk_airflow.note import GROUP_DAG
 
 if TYPE_CHECKING:
     from airflow.api_fastapi.auth.managers.models.base_user import BaseUser

@@ -24,7 +24,8 @@ from nightdesk.errors import NightdeskError
 from nightdesk.io.association import KINDS, list_candidates, wanted_of
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.quality import GRADES, grade_figures
-from nightdesk_airflow.desk.access import GROUP_DAG
+from nightdesk_airflow.desk.static_file import static_version
+from nightdesk_airflow.note import GROUP_DAG
 
 if TYPE_CHECKING:
     from fastapi import Request
@@ -276,6 +277,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals |= {"words": words, "GROUP_DAG": GROUP_DAG, "run_link": run_link, "link": link}
+    environment.globals["static"] = f"static/{static_version()}"
     environment.filters |= {"printable": words.printable, "sentence": words.sentence, "embedded": embedded, "ago": _ago}
     return environment
 

@@ -84,7 +84,6 @@ function joinDisplay(viewer) {
     range.value = names.includes(wantedRange) ? wantedRange : names[0];
     const limits = viewer.image.limits[range.value];
     Object.assign(viewer.display, { low: limits[0], high: limits[1] });
-    viewer.retable();
     viewer.dispatchEvent(new Event("display"));
   });
   range.addEventListener("change", () => { wantedRange = range.value; keep(); apply(); });

@@ -11,19 +11,21 @@ if (document.querySelector("main[data-gathering]")) {
 async function refresh() {
   const links = [...document.querySelectorAll("a.run")];
   if (!links.length || document.hidden) return;
-  const nights = [...new Set(links.map((link) => link.dataset.run.slice(0, 12)))];
+  const runs = links.map(({ dataset }) => [dataset.last, dataset.run]); // the last one may be of a person's own name
+  const begins = [...new Set(runs.flatMap(([last, own]) => (last === own ? [] : [last]).concat(own.slice(0, 12))))];
   const states = new Map();
   for (let offset = 0; ; offset += 100) {
-    const asked = { run_id_prefix_pattern: nights.join("|"), limit: 100, offset, order_by: "-run_after" };
+    const asked = { run_id_prefix_pattern: begins.join("|"), limit: 100, offset, order_by: "-run_after" };
     const answer = await askJson(`../api/v2/dags/reduce_group/dagRuns?${query(asked)}`);
     for (const run of answer.dag_runs) states.set(run.dag_run_id, run.state);
     if (answer.dag_runs.length < 100) break;
   }
-  for (const link of links) {
-    const state = states.get(link.dataset.run);
-    link.textContent = state || "no run";
-    link.className = `airflow run mark ${state || ""}`;
-  }
+  links.forEach((link, place) => {
+    const run = runs[place].find((one) => states.has(one));
+    link.textContent = states.get(run) || "no run";
+    link.className = `airflow run mark ${states.get(run) || ""}`;
+    if (run) link.href = `../dags/reduce_group/runs/${encodeURIComponent(run)}`;
+  });
 }
 
 const quietly = () => refresh().catch(() => {});

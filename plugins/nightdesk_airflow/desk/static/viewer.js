@@ -76,6 +76,7 @@ export class Viewer extends EventTarget {
     this.table = null;
     this.waiting = false;
     this.pointers = new Map();
+    this.resize(); // or the first picture would be painted for a canvas of another size, and then again
     new ResizeObserver(() => this.resize()).observe(canvas);
     this.listen();
   }
@@ -110,16 +111,17 @@ export class Viewer extends EventTarget {
     // The whole stack in one tile comes first: coarse, but there at once. Of a frame it would have to be made.
     if (!before && facts.step === "stack") this.tile("sci", facts.levels, 0, 0).arrived.then(() => this.draw());
     if (!before || before.shape.join() !== facts.shape.join()) this.fit();
+    this.dispatchEvent(new Event("image")); // the controls choose the range
     this.retable();
-    this.dispatchEvent(new Event("image"));
     this.readCursor();
     this.draw();
   }
 
   isAlike(facts) { return Boolean(this.image && this.view) && this.image.shape.join() === facts.shape.join(); }
 
-  /** Fetch ahead what would be in view of an image, so that it is there at once when it is shown. */
+  /** Fetch ahead what would be in view of an image, so that it is there at once when it is shown; this one comes first. */
   async prefetch(wanted) {
+    await this.fetchView(this.image);
     const facts = await this.describe(wanted);
     if (this.isAlike(facts)) await this.fetchView(facts);
   }
