@@ -1,8 +1,11 @@
 """Rejection of single values that the predicted noise cannot explain."""
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
+from nightdesk.science import compiled
 from nightdesk.science.median import middle_values, unequal_median_variance
 from nightdesk.science.stack_variance import share_variance
 
@@ -76,11 +79,18 @@ def _predict_variances(variances: Cube, used: NDArray[np.bool_], sigmas: NDArray
     if np.ptp(sigmas) == 0:
         lower, _ = middle_values(variances, used)
         return np.broadcast_to(lower, used.shape)
+    typical, place = _lower_middle(variances, used)
+    return share_variance(typical, sigmas[place] ** 2, deviation_noise(sigmas))
+
+
+def _lower_middle(variances: Cube, used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the lower middle variance of each pixel, and which frame's it is."""
+    if compiled.available():
+        return compiled.lower_middle(variances, used)
     count = np.count_nonzero(used, axis=0)
     order = np.argsort(np.where(used, variances, np.inf), axis=0, kind="stable")
-    middle = np.take_along_axis(order, np.maximum(count - 1, 0)[None] // 2, axis=0)
-    typical = np.take_along_axis(variances, middle, axis=0)[0]
-    return share_variance(typical, sigmas[middle[0]] ** 2, deviation_noise(sigmas))
+    place = np.take_along_axis(order, np.maximum(count - 1, 0)[None] // 2, axis=0)
+    return np.take_along_axis(variances, place, axis=0)[0], place[0]
 
 
 def deviation_noise(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,5 +118,11 @@ def deviation_noise(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     if not (sigmas > 0).all():
         return sigmas
-    of_median = unequal_median_variance(sigmas[None]).item()
+    of_median = _noise_of_median(sigmas.tobytes())
     return np.maximum(sigmas, np.sqrt(sigmas**2 * (1.0 - 2.0 / len(sigmas)) + of_median))
+
+
+@lru_cache(maxsize=256)
+def _noise_of_median(sigmas: bytes) -> float:
+    """Integrate once for all blocks of a stack."""
+    return float(unequal_median_variance(np.frombuffer(sigmas)[None]).item())

@@ -23,7 +23,7 @@
 
 #define TILE 64
 /* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
-#define VERSION 3
+#define VERSION 4
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
@@ -262,11 +262,118 @@ typedef struct {
 } sums;
 
 /* When a pixel is hard. `least_ratio` is by what the variance of any frame can be below the pixel's least one in the
- * prediction. */
+ * prediction. `skies` and `deviations` are the frames' variances of the sky and of the deviation from the median, the
+ * least of which is `least_deviation`; NULL where all frames are equally noisy. */
 typedef struct {
-    double clip_sigma, least_ratio, level, tolerance;
+    double clip_sigma, least_ratio, level, tolerance, least_deviation;
+    const double *skies, *deviations;
     int32_t clip, has_level;
 } rule;
+
+/* The k-th smallest of n values, from 0; they are left in another order. */
+static double ranked(double *values, ptrdiff_t n, ptrdiff_t k)
+{
+    ptrdiff_t first = 0, last = n - 1;
+    while (first < last) {
+        const double pivot = values[first + (last - first) / 2];
+        ptrdiff_t i = first, j = last;
+        while (i <= j) {
+            while (values[i] < pivot)
+                i++;
+            while (pivot < values[j])
+                j--;
+            if (i <= j) {
+                const double swapped = values[i];
+                values[i++] = values[j];
+                values[j--] = swapped;
+            }
+        }
+        if (k <= j)
+            last = j;
+        else if (k >= i)
+            first = i;
+        else
+            break;
+    }
+    return values[k];
+}
+
+/* The lower middle one of the values that are used (of all where `used` is NULL), and its place; of equal values those
+ * of earlier frames come first. `spare` holds n values. Without any the first place stands, as a sort leaves it. */
+static double lower_middle(const double *values, ptrdiff_t stride, const uint8_t *used, ptrdiff_t used_stride,
+                           ptrdiff_t n, double *spare, ptrdiff_t *place)
+{
+    ptrdiff_t many = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        if (!used || used[i * used_stride])
+            spare[many++] = values[i * stride];
+    *place = 0;
+    if (!many)
+        return values[0];
+    const ptrdiff_t wanted = (many - 1) / 2;
+    const double middle = ranked(spare, many, wanted);
+    ptrdiff_t below = 0;
+    for (ptrdiff_t i = 0; i < many; i++)
+        below += spare[i] < middle;
+    for (ptrdiff_t i = 0, equal = wanted - below; i < n; i++)
+        if ((!used || used[i * used_stride]) && values[i * stride] == middle && equal-- == 0) {
+            *place = i;
+            break;
+        }
+    return middle;
+}
+
+/* What a clip goes by: of each pixel the lower middle variance, and whose it is. */
+EXPORT int nd_lower_middle(const double *values, const uint8_t *used, ptrdiff_t n, ptrdiff_t size, double *middle,
+                           int64_t *place)
+{
+    double *spare = malloc((size_t)n * sizeof(double)), *tile = malloc((size_t)n * TILE * sizeof(double));
+    uint8_t *counts = malloc((size_t)n * TILE);
+    for (ptrdiff_t start = 0; spare && tile && counts && start < size; start += TILE) {
+        const int width = (int)(size - start < TILE ? size - start : TILE);
+        for (ptrdiff_t i = 0; i < n; i++) /* a pixel's values side by side */
+            for (int x = 0; x < width; x++) {
+                tile[x * n + i] = values[i * size + start + x];
+                counts[x * n + i] = used[i * size + start + x];
+            }
+        for (int x = 0; x < width; x++) {
+            ptrdiff_t found;
+            middle[start + x] = lower_middle(tile + x * n, 1, counts + x * n, 1, n, spare, &found);
+            place[start + x] = found;
+        }
+    }
+    const int failed = !spare || !tile || !counts;
+    free(spare);
+    free(tile);
+    free(counts);
+    return failed;
+}
+
+/* Whether reject_outliers would leave every value of a pixel, all of which are used, in the order of its sums. */
+static int all_stay(const double *values, ptrdiff_t value_stride, const double *variances, ptrdiff_t variance_stride,
+                    ptrdiff_t n, double centre, double least, double most, double light, const rule *r, double *spare)
+{
+    ptrdiff_t place;
+    const double typical = lower_middle(variances, variance_stride, NULL, 0, n, spare, &place);
+    const double sky = r->skies ? r->skies[place] : 0.0;
+    const double starlight = typical - sky > 0.0 ? typical - sky : 0.0;
+    const double total = sky + starlight > 0.0 ? sky + starlight : 1.0;
+    const double lowest = r->skies ? typical * (r->least_deviation + starlight) / total : typical;
+    const double nearest = r->clip_sigma * sqrt(lowest) + light;
+    if (most - centre <= nearest && centre - least <= nearest)
+        return 1;
+    for (ptrdiff_t i = 0; i < n; i++) {
+        const double off = fabs(values[i * value_stride] - centre);
+        if (off <= nearest)
+            continue;
+        if (!r->skies)
+            return 0;
+        const double predicted = typical * (r->deviations[i] + starlight) / total;
+        if (off > r->clip_sigma * sqrt(predicted) + light)
+            return 0;
+    }
+    return 1;
+}
 
 static inline __attribute__((always_inline)) void begin_sums(sums *s)
 {
@@ -304,18 +411,28 @@ typedef struct {
     uint8_t *hard;
 } results;
 
+/* The values and variances of a tile before they went through the network, and room for one pixel's. */
+typedef struct {
+    const double *values, *variances;
+    ptrdiff_t value_stride, variance_stride;
+    double *spare;
+} tile_of;
+
 static inline __attribute__((always_inline)) void judge(const sums *s, const lanes *rows, ptrdiff_t n, const rule *r,
-                                                        const results *out, ptrdiff_t start, int width)
+                                                        const tile_of *before, const results *out, ptrdiff_t start,
+                                                        int width)
 {
     const ptrdiff_t first = n % 2 ? (n - 1) / 2 : n / 2 - 1, second = n / 2;
+    double light[TILE] = {0};
+    uint8_t far[TILE] = {0};
     for (int x = 0; x < width; x++) {
         const double low = rows[first][x], centre = 0.5 * (low + rows[second][x]);
-        int doubt = (s->any[x] & EXCLUDING) != 0 || s->odd[x] != 0.0 || s->quiet[x] < 0.0 || s->quietest[x] < 0.0;
+        const int doubt = (s->any[x] & EXCLUDING) != 0 || s->odd[x] != 0.0 || s->quiet[x] < 0.0 || s->quietest[x] < 0.0;
         if (r->clip) {
-            double allowed = r->clip_sigma * sqrt(s->quiet[x] * r->least_ratio);
             if (r->has_level)
-                allowed += r->tolerance * (low - r->level > 0.0 ? low - r->level : 0.0);
-            doubt |= !(s->most[x] - centre <= allowed && centre - s->least[x] <= allowed);
+                light[x] = r->tolerance * (low - r->level > 0.0 ? low - r->level : 0.0);
+            const double allowed = r->clip_sigma * sqrt(s->quiet[x] * r->least_ratio) + light[x];
+            far[x] = !(s->most[x] - centre <= allowed && centre - s->least[x] <= allowed);
         }
         out->middle[start + x] = centre;
         out->independent[start + x] = s->alone[x] / (double)n;
@@ -323,6 +440,11 @@ static inline __attribute__((always_inline)) void judge(const sums *s, const lan
         out->joined[start + x] = s->any[x];
         out->hard[start + x] = (uint8_t)doubt;
     }
+    for (int x = 0; x < width; x++)
+        if (far[x] && !out->hard[start + x])
+            out->hard[start + x] =
+                !all_stay(before->values + x, before->value_stride, before->variances + x, before->variance_stride, n,
+                          out->middle[start + x], s->least[x], s->most[x], light[x], r, before->spare);
 }
 
 /* The easy pixels of a block of values; the others are marked as hard, for the plain functions. A stride is the number
@@ -333,20 +455,22 @@ EXPORT MANY_MACHINES int nd_easy(const double *values, ptrdiff_t value_stride, c
                                  const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
 {
     lanes *rows = calloc((size_t)n, sizeof(lanes));
-    if (!rows)
-        return 1;
-    for (ptrdiff_t start = 0; start < size; start += TILE) {
+    double *spare = malloc((size_t)n * sizeof(double));
+    for (ptrdiff_t start = 0; rows && spare && start < size; start += TILE) {
         const int width = (int)(size - start < TILE ? size - start : TILE);
+        const tile_of before = {values + start, variances + start, value_stride, variance_stride, spare};
         sums total;
         begin_sums(&total);
         for (ptrdiff_t i = 0; i < n; i++)
             add_to_sums(&total, rows[i], values + i * value_stride + start, variances + i * variance_stride + start,
                         shared + i * shared_stride + start, flags + i * flag_stride + start, width);
         run_network(rows, steps, count);
-        judge(&total, rows, n, hardness, out, start, width);
+        judge(&total, rows, n, hardness, &before, out, start, width);
     }
+    const int failed = !rows || !spare;
     free(rows);
-    return 0;
+    free(spare);
+    return failed;
 }
 
 /* A frame whose rows are laid on a grid: its stored rows (big-endian int16) from `first` on, so many as are at hand,
@@ -379,10 +503,12 @@ static inline __attribute__((always_inline)) void pixel_of(const source *f, ptrd
 EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff_t height, ptrdiff_t nx,
                                   const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
 {
-    lanes *rows = calloc((size_t)n, sizeof(lanes));
-    if (!rows)
-        return 1;
-    for (ptrdiff_t r = 0; r < height; r++)
+    lanes *rows = calloc((size_t)n, sizeof(lanes)), *values = malloc((size_t)n * sizeof(lanes));
+    lanes *wholes = malloc((size_t)n * sizeof(lanes));
+    double *spare = malloc((size_t)n * sizeof(double));
+    const int failed = !rows || !values || !wholes || !spare;
+    const tile_of before = {(double *)values, (double *)wholes, TILE, TILE, spare};
+    for (ptrdiff_t r = 0; !failed && r < height; r++)
         for (ptrdiff_t start = 0; start < nx; start += TILE) {
             const int width = (int)(nx - start < TILE ? nx - start : TILE);
             sums total;
@@ -390,7 +516,8 @@ EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t r
             for (ptrdiff_t i = 0; i < n; i++) {
                 const source *f = frames + i;
                 const ptrdiff_t y = row + r - f->dy - f->first, x0 = start - f->dx;
-                lanes value, whole, part;
+                double *value = values[i], *whole = wholes[i];
+                lanes part;
                 uint16_t bits[TILE];
                 if (y >= 0 && y < f->count && x0 >= 0 && x0 + width <= f->nx) {
                     const camera how = f->how;
@@ -415,10 +542,13 @@ EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t r
                 add_to_sums(&total, rows[i], value, whole, part, bits, width);
             }
             run_network(rows, steps, count);
-            judge(&total, rows, n, hardness, out, r * nx + start, width);
+            judge(&total, rows, n, hardness, &before, out, r * nx + start, width);
         }
     free(rows);
-    return 0;
+    free(values);
+    free(wholes);
+    free(spare);
+    return failed;
 }
 
 /* The values of some pixels of that block, frame after frame. */

@@ -22,7 +22,7 @@ SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
 
 
-VERSION = 3  # that of compiled.c
+VERSION = 4  # that of compiled.c
 
 
 def _load() -> ctypes.CDLL | None:
@@ -109,6 +109,30 @@ def middle_values(
     return lower, upper
 
 
+def lower_middle(values: NDArray[np.float64], used: NDArray[np.bool_]) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Return the lower middle value of each pixel among those in use, and its place.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n, ...)
+        One value per frame, none of which is NaN.
+    used : ndarray of bool, shape (n, ...)
+        Which values count.
+
+    Returns
+    -------
+    middle : ndarray, shape (...)
+        The value; that of the first frame where nothing is in use.
+    place : ndarray of int, shape (...)
+        Which frame's it is: of equal ones they count from the first frame on.
+    """
+    middle, place = np.empty(values.shape[1:]), np.empty(values.shape[1:], np.int64)
+    solid, counted = np.ascontiguousarray(values, dtype=np.float64), np.ascontiguousarray(used)
+    size = (_size(len(values)), _size(middle.size))
+    _call("nd_lower_middle", _at(solid), _at(counted), *size, _at(middle), _at(place))
+    return middle, place
+
+
 class Camera(ctypes.Structure):
     """What is done to each pixel of a frame: gain, noise and extinction, then the scale and level of its sky."""
 
@@ -146,7 +170,8 @@ class Camera(ctypes.Structure):
 
 class _Rule(ctypes.Structure):
     _fields_ = (
-        *((name, ctypes.c_double) for name in ("clip_sigma", "least_ratio", "level", "tolerance")),
+        *((name, ctypes.c_double) for name in ("clip_sigma", "least_ratio", "level", "tolerance", "least_deviation")),
+        *((name, ctypes.c_void_p) for name in ("skies", "deviations")),
         ("clip", ctypes.c_int32),
         ("has_level", ctypes.c_int32),
     )
@@ -182,12 +207,19 @@ def _judged(
     least_ratio: float,
     level: float | None,
     tolerance: float,
+    skies: NDArray[np.float64] | None,
+    deviations: NDArray[np.float64] | None,
 ) -> Easies:
     """Call a function that fills the planes of easy pixels."""
     steps = _steps(n, masked=False)
     median, independent, common = (np.empty(shape) for _ in range(3))
     planes = (median, independent, common, np.empty(shape, np.uint16), np.empty(shape, np.bool_))
-    rule = _Rule(clip_sigma or 0.0, least_ratio, level or 0.0, tolerance, clip_sigma is not None, level is not None)
+    rule = _Rule(
+        *(clip_sigma or 0.0, least_ratio, level or 0.0, tolerance),
+        0.0 if deviations is None else float(deviations.min()),
+        *(None if plane is None else plane.ctypes.data for plane in (skies, deviations)),
+        *(clip_sigma is not None, level is not None),
+    )
     results = _Results(*(plane.ctypes.data for plane in planes))
     _call(name, *arguments, _at(steps), _size(len(steps)), ctypes.byref(rule), ctypes.byref(results))
     return planes
@@ -208,8 +240,8 @@ def easy_pixels(
         Of each frame.
     flags : ndarray of uint16, shape (n, ...)
         Of each frame.
-    **rule : float or None
-        `clip_sigma`, `least_ratio`, `level` and `tolerance` as there.
+    **rule : float, ndarray or None
+        As :func:`nightdesk.science.easy.clip_rule` gives it.
 
     Returns
     -------
@@ -311,7 +343,7 @@ def laid_easy_pixels(frames: Sequence[Laid], rows: slice, nx: int, **rule: Any) 
         Rows of the grid.
     nx : int
         Its columns.
-    **rule : float or None
+    **rule : float, ndarray or None
         As for `easy_pixels`.
 
     Returns

@@ -1,11 +1,13 @@
 """The pixels of a stack that need no care: every frame gives a good value, and no value can be an outlier."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nightdesk.science import compiled
+from nightdesk.science.clipping import deviation_noise
 from nightdesk.science.flag import EXCLUDING
 from nightdesk.science.median import middle_of_all
 
@@ -77,11 +79,12 @@ def easy_pixels(
     -----
     A value cannot be rejected if it is within what would be allowed to the least noisy frame with the
     least variance that the pixel has in any: the predicted variance :math:`V (\sigma_i^2 + s) / (\sigma_m^2 + s)`
-    is nowhere below :math:`\min V \, (\min\sigma / \max\sigma)^2`.
+    is nowhere below :math:`\min V \, (\min\sigma / \max\sigma)^2`. Where it is not, the compiled loop looks at every
+    value as :func:`~nightdesk.science.clipping.reject_outliers` does, and calls the pixel easy if all stay.
     """
     if compiled.available():
-        rule = {"clip_sigma": clip_sigma, "level": level, "tolerance": tolerance}
-        return Easy(*compiled.easy_pixels(values, variances, shared, flags, least_ratio=least_ratio(sigmas), **rule))
+        rule = clip_rule(sigmas, clip_sigma=clip_sigma, level=level, tolerance=tolerance)
+        return Easy(*compiled.easy_pixels(values, variances, shared, flags, **rule))
     lower, upper = middle_of_all(values)
     median = 0.5 * (lower + upper)
     quiet = np.min(variances, axis=0)
@@ -104,6 +107,39 @@ def easy_pixels(
             allowed += tolerance * np.maximum(lower - level, 0.0)
         hard |= ~((most - median <= allowed) & (median - least <= allowed))
     return Easy(median, independent, common, joined, hard)
+
+
+def clip_rule(
+    sigmas: NDArray[np.float64], *, clip_sigma: float | None, level: float | None, tolerance: float
+) -> dict[str, Any]:
+    """Return what tells the compiled loops which pixels are easy.
+
+    Parameters
+    ----------
+    sigmas : ndarray, shape (n,)
+        Noise of the sky in each frame, in electrons.
+    clip_sigma : float or None
+        At how many standard deviations values are rejected; None where none is.
+    level : float or None
+        As for :func:`~nightdesk.science.clipping.reject_outliers`.
+    tolerance : float
+        The same.
+
+    Returns
+    -------
+    dict
+        These figures, `least_ratio`, and of each frame the variance of its sky (`skies`) and of its deviation from
+        the median (`deviations`), in electrons squared; None where all are equally noisy.
+    """
+    equal = clip_sigma is None or np.ptp(sigmas) == 0
+    return {
+        "clip_sigma": clip_sigma,
+        "least_ratio": least_ratio(sigmas),
+        "level": level,
+        "tolerance": tolerance,
+        "skies": None if equal else sigmas**2,
+        "deviations": None if equal else deviation_noise(sigmas) ** 2,
+    }
 
 
 def least_ratio(sigmas: NDArray[np.float64]) -> float:

@@ -25,7 +25,7 @@ from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.rows import RawRows, open_rows
 from nightdesk.manifest import FileState, forget_loss, read_inputs, renew_raw
 from nightdesk.science import compiled, notebook
-from nightdesk.science.easy import Easy, least_ratio
+from nightdesk.science.easy import Easy, clip_rule
 from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
@@ -613,9 +613,8 @@ class LaidRows:
 
     def easy(self, recipe: Recipe, clip_sigma: float | None) -> Easy:
         """Return the easy pixels."""
-        rule = {"clip_sigma": clip_sigma, "level": recipe.level, "tolerance": recipe.tolerance}
-        ratio = least_ratio(recipe.sigmas)
-        return Easy(*compiled.laid_easy_pixels(self._frames, self._rows, self.shape[1], least_ratio=ratio, **rule))
+        rule = clip_rule(recipe.sigmas, clip_sigma=clip_sigma, level=recipe.level, tolerance=recipe.tolerance)
+        return Easy(*compiled.laid_easy_pixels(self._frames, self._rows, self.shape[1], **rule))
 
     def mean(self, recipe: Recipe) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Refuse: means are made from cubes."""
