@@ -80,6 +80,11 @@ class Inputs:
         """The states of the raws."""
         return frozenset(FileState(path, raw["size"], raw["mtime_ns"]) for path, raw in self.raws.items())
 
+    def knows(self, state: FileState) -> bool:
+        """Tell whether a raw was in this state."""
+        raw = self.raws.get(state.path)
+        return raw is not None and (raw["size"], raw["mtime_ns"]) == (state.size, state.mtime_ns)
+
     def paths_of(self, name: str) -> list[str]:
         """Return the paths of a frame's raw (more than one when it was copied)."""
         return self._paths.get(name, [])

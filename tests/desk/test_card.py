@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from nightdesk.desk.pyramid import Pyramid
 from nightdesk.desk.trend import find_shift, transparency
 from nightdesk.io.frame import read_recipe
 from nightdesk.io.layout import Layout
-from nightdesk.steps import publish
+from nightdesk.steps import extinction, publish, reduce
 from tests.desk.conftest import Observed
 
 
@@ -46,6 +47,29 @@ def test_each_frame_has_its_figures_when_it_and_was_taken(observed_once: Observe
         assert card["airmass"] >= 1.0
         assert card["moment"].startswith("2026-11-2")
         assert frame_thumbnail(layout, name).stat().st_size < 20_000
+
+
+def test_frames_are_measured_and_drawn_only_where_they_are_to_be_looked_at(observed: Observed) -> None:
+    layout, names = observed.served("M13").layout, observed.served("M13").names
+    shutil.rmtree(layout.folder)
+    reduce.run(observed.settings, layout.group, pictures=False)
+    assert not any(frame_card(layout, name).exists() or frame_thumbnail(layout, name).exists() for name in names)
+    products = {path: _state(path) for path in layout.folder.rglob("*.fits")}
+    reduce.run(observed.settings, layout.group)
+    for name in names:
+        assert read_card(frame_card(layout, name))["recipe"] == read_recipe(layout.product("extinction", name))
+        assert frame_thumbnail(layout, name).exists()
+    assert {path: _state(path) for path in products} == products
+
+
+def test_figures_of_another_product_are_made_again(observed: Observed) -> None:
+    layout, names = observed.served("M13").layout, observed.served("M13").names
+    card = json.loads(frame_card(layout, names[0]).read_text())
+    frame_card(layout, names[0]).write_text(json.dumps(card | {"recipe": "another"}))
+    others = {path: _state(path) for path in layout.folder.rglob("*.fits")}
+    extinction.run(observed.settings, layout.group, names)
+    assert json.loads(frame_card(layout, names[0]).read_text()) == card
+    assert {path: _state(path) for path in others} == others
 
 
 @pytest.mark.parametrize("bright", [0.0, 2000.0, 60_000.0], ids=["nothing", "stars", "a bright star"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nightdesk.errors import StaleProduct
-from nightdesk.io.atomic import locked, read_json, write_bytes, write_json
+from nightdesk.io.atomic import locked, read_json, release, write_bytes, write_json
 
 
 def test_bytes_are_written_and_replaced(tmp_path: Path) -> None:
@@ -59,6 +59,13 @@ def test_an_open_file_keeps_what_it_was(tmp_path: Path) -> None:
     with path.open("rb") as stream:
         write_bytes(path, b"behind")
         assert stream.read() == b"before"
+
+
+def test_a_file_that_memory_lets_go_is_still_on_disk(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    write_bytes(path, b"content" * 10_000)
+    release(path)
+    assert path.read_bytes() == b"content" * 10_000
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ import pytest
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
-from nightdesk.io.frame import RECIPE, Frame, read_frame, read_raw, read_recipe, write_frame
+from nightdesk.io import hdu
+from nightdesk.io.frame import RECIPE, Frame, RowFrame, open_frame, read_frame, read_raw, read_recipe, write_frame
 from nightdesk.science.flag import FLAG_MEANINGS
 from nightdesk.settings import Instrument
 from tests.small_night import SmallNight
@@ -195,6 +196,32 @@ def test_the_same_frame_gives_the_same_bytes(night: SmallNight, monkeypatch: pyt
     write_frame(second, frame_of(night), depth="float32")
     assert first.read_bytes() == second.read_bytes()
     assert b"20" + b"26-" not in first.read_bytes()[: 2880 * 2]  # no date of today's
+
+
+@pytest.mark.parametrize("planes", ["standard", "notebook"])
+@pytest.mark.parametrize("strip_bytes", [1, 700, 1 << 18], ids=["few rows", "some rows", "all rows"])
+def test_rows_that_are_made_when_they_are_written_give_the_same_bytes(
+    night: SmallNight, monkeypatch: pytest.MonkeyPatch, planes: str, strip_bytes: int
+) -> None:
+    shape = (15, 7)  # its last rows are no whole words of flags
+    cut = {name: getattr(frame_of(night), name)[:15, :7] for name in ("data", "variance", "shared_variance", "flags")}
+    if planes == "notebook":
+        cut |= {"shared_variance": None, "flags": None}
+    frame = frame_of(night, **cut)
+    whole, made, again = (night.root / name for name in ("whole.fits", "made.fits", "again.fits"))
+    write_frame(whole, frame, depth="float32")
+    monkeypatch.setattr(hdu, "STRIP_BYTES", strip_bytes)
+    wanted = []
+
+    def _block(first: int, last: int) -> Any:
+        wanted.append((first, last))
+        return frame.block(first, last)
+
+    write_frame(made, RowFrame(shape, frame.header, _block, standard=planes == "standard"), depth="float32")
+    assert made.read_bytes() == whole.read_bytes()
+    assert [row for rows in wanted for row in range(*rows)] == list(range(15)), "each row is made once"
+    write_frame(again, open_frame(made), depth="float32")
+    assert again.read_bytes() == whole.read_bytes()
 
 
 def test_writing_leaves_the_frame_as_it_was(night: SmallNight) -> None:

@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, FrameLost, SetupError, StaleProduct
 from nightdesk.science.flag import NO_DATA
-from nightdesk.steps import align, batch, extinction, isr, recipe
+from nightdesk.steps import align, batch, extinction, isr
 from tests.small_night import CRPIX, SmallNight
 
 FIRST, SECOND, THIRD = "r0743053", "r0743054", "r0743055"
@@ -241,7 +241,7 @@ class TestCurrent:
     def test_returns_at_once(self, night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
         before = night.run_to("align").states()
         assert len(before) == 9
-        monkeypatch.setattr(recipe, "read_frame", lambda *_: pytest.fail("a frame was read"))
+        monkeypatch.setattr(align, "open_frame", lambda *_: pytest.fail("a frame was read"))
         assert night.run_to("align").rewritten(before) == []
 
     def test_another_position_of_one_frame_redoes_that_one(self, night: SmallNight) -> None:

@@ -272,7 +272,9 @@ class TestCurrent:
         assert night.rewritten(before) == ["combined/combined.fits"]
 
 
-def test_blocks_of_rows_give_the_same_stack(night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("profile", ["standard", "notebook"])
+def test_blocks_of_rows_give_the_same_stack(night: SmallNight, monkeypatch: pytest.MonkeyPatch, profile: str) -> None:
+    night = replace(night, profile=profile)
     night.run_to("align")
     combined(night)
     whole = night.layout.stack.read_bytes()

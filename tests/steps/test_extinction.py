@@ -92,7 +92,8 @@ def test_airmass_can_come_from_elsewhere(night: SmallNight, source: Any, comment
 
 def test_returns_at_once_when_current(night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
     before = night.run_to("extinction").states()
-    monkeypatch.setattr(extinction, "read_frame", lambda *_: pytest.fail("a frame was read"))
+    for reading in ("read_frame", "open_frame"):
+        monkeypatch.setattr(extinction, reading, lambda *_: pytest.fail("a frame was read"))
     assert night.run_to("extinction").rewritten(before) == []
 
 

@@ -73,21 +73,18 @@ class Taken:
 
 
 def write_frame_card(layout: Layout, name: str, frame: Frame, *, file_name: str) -> None:
-    """Measure a frame and write its figures and its small picture; at once when that is done already."""
-    recipe = str(frame.header.get(RECIPE, ""))
-    path = frame_card(layout, name)
-    if is_of(path, recipe) and frame_thumbnail(layout, name).exists():
-        return
+    """Measure a frame and write its figures and its small picture."""
     taken = Taken.of_frame(layout.settings, layout.group, file_name, frame.header)
     values = blank(frame.data, frame.flags)
     figures = _figures(layout, frame, values, taken)
     write_thumbnail(frame_thumbnail(layout, name), _small(values))
-    write_json(path, {"schema": SCHEMA, "recipe": recipe, "name": name} | figures)
+    recipe = str(frame.header.get(RECIPE, ""))
+    write_json(frame_card(layout, name), {"schema": SCHEMA, "recipe": recipe, "name": name} | figures)
 
 
-def has_frame_card(layout: Layout, name: str) -> bool:
-    """Tell whether a frame has figures and a small picture, of whatever product."""
-    return frame_card(layout, name).exists() and frame_thumbnail(layout, name).exists()
+def has_frame_card(layout: Layout, name: str, recipe: str) -> bool:
+    """Tell whether a frame has figures and a small picture, made of the product of this recipe."""
+    return is_of(frame_card(layout, name), recipe) and frame_thumbnail(layout, name).exists()
 
 
 def has_stack_card(layout: Layout, recipe: str) -> bool:

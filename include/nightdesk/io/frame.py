@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from astropy.io import fits
@@ -13,7 +13,9 @@ from astropy.io import fits
 from nightdesk.errors import FrameError
 from nightdesk.io.hdu import write_hdus
 from nightdesk.io.header import complete_header, mend_cards
+from nightdesk.io.quiet import quiet
 from nightdesk.io.raw import is_image
+from nightdesk.io.rows import StoredRows
 from nightdesk.io.unpacking import BYTES_OF_A_PIXEL, UNPACKING_ERRORS, check_tiles, open_unpacked
 from nightdesk.science.flag import FLAG_MEANINGS, NO_DATA
 
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 RECIPE = "NDRECIPE"
 LONGEST_HEADERS = 10_000_000  # bytes that a file may have besides its pixels
 WARNING = "NDWARN"
+
+
+class Rows(NamedTuple):
+    """Some rows of a frame's planes, or all of them."""
+
+    data: NDArray[Any]
+    variance: NDArray[Any]
+    shared_variance: NDArray[Any] | None = None
+    flags: NDArray[np.uint16] | None = None
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,26 @@ class Frame:
         if len(shapes) != 1 or self.data.ndim != 2:
             raise ValueError(f"the planes of a frame must share one shape (ny, nx), not {sorted(map(str, shapes))}")
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Shape (ny, nx)."""
+        return self.data.shape[0], self.data.shape[1]
+
+    @property
+    def standard(self) -> bool:
+        """Whether it has all planes."""
+        return self.flags is not None and self.shared_variance is not None
+
+    def block(self, first: int, last: int) -> Rows:
+        """Return rows of the planes."""
+        rows = slice(first, last)
+        return Rows(
+            self.data[rows],
+            self.variance[rows],
+            None if self.shared_variance is None else self.shared_variance[rows],
+            None if self.flags is None else self.flags[rows],
+        )
+
 
 def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Header]:
     """Read a raw's pixels and header.
@@ -67,8 +98,7 @@ def read_raw(path: Path, instrument: Instrument) -> tuple[NDArray[Any], fits.Hea
         If it is no readable two-dimensional image of an allowed size, or its data are cut short.
     """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with quiet():
             # opened here, for astropy leaves a file open at which it fails
             most_bytes = BYTES_OF_A_PIXEL * instrument.max_pixels + LONGEST_HEADERS
             with (
@@ -155,36 +185,54 @@ def _check_size(path: Path, hdu: Any, instrument: Instrument) -> None:
         )
 
 
-def write_frame(path: Path, frame: Frame, *, depth: str, extra: Sequence[Any] = ()) -> None:
+@dataclass(frozen=True)
+class RowFrame:
+    """A frame whose rows are made when they are wanted: written block by block, it is never in memory as a whole.
+
+    `block` takes the first row and that behind the last; `standard` frames have a shared variance and flags.
+    """
+
+    shape: tuple[int, int]
+    header: fits.Header
+    block: Callable[[int, int], Rows]
+    standard: bool
+
+
+def write_frame(path: Path, frame: Frame | RowFrame, *, depth: str, extra: Sequence[Any] = ()) -> None:
     """Write a product: SCI first, then VAR, DQ and VARCAL as far as there are any, then `extra` HDUs.
 
     The same frame gives the same bytes on any day and machine.
     """
-    frame = _storable(frame, depth)
-    header = frame.header
-    hdus: list[Any] = [fits.PrimaryHDU(frame.data, header=header, do_not_scale_image_data=True)]
-    if frame.flags is None:
-        hdus.append(fits.ImageHDU(frame.variance, header=header))
+    header, flagged = frame.header, frame.standard or (isinstance(frame, Frame) and frame.flags is not None)
+    pixels = np.broadcast_to(np.zeros(1, depth), frame.shape)  # of this size and type; the rows come when written
+    hdus: list[Any] = [fits.PrimaryHDU(pixels, header=header, do_not_scale_image_data=True)]
+    if not flagged:
+        hdus.append(fits.ImageHDU(pixels, header=header))
     else:
         hdus[0].header["EXTNAME"] = "SCI"
         hdus[0].header["BUNIT"] = ("electron", "unit of the image")
-        hdus.append(_plane(frame.variance, "VAR", "electron2"))
+        hdus.append(_plane(pixels, "VAR", "electron2"))
         hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
-        hdus.append(_flag_hdu(frame.flags))
-        if frame.shared_variance is not None:
-            hdus.append(_plane(frame.shared_variance, "VARCAL", "electron2"))
-    write_hdus(path, [*hdus, *extra])
+        hdus.append(_flag_hdu(np.broadcast_to(np.uint16(0), frame.shape)))
+        if frame.standard:
+            hdus.append(_plane(pixels, "VARCAL", "electron2"))
+
+    def _block(first: int, last: int) -> list[NDArray[Any]]:
+        rows = _storable(frame.block(first, last), depth)
+        return [plane for plane in (rows.data, rows.variance, rows.flags, rows.shared_variance) if plane is not None]
+
+    write_hdus(path, hdus, _block, extra)
 
 
-def _storable(frame: Frame, depth: str) -> Frame:
+def _storable(rows: Rows, depth: str) -> Rows:
     """Bring the planes to their number type.
 
     What that cannot hold is flagged as NO_DATA: a raw's garbage of 1e38 must not be infinite in a product.
     """
     with np.errstate(over="ignore"):
-        data, variance = _cast(frame.data, depth), _cast(frame.variance, depth)
-        shared = None if frame.shared_variance is None else _cast(frame.shared_variance, depth)
-    flags = frame.flags
+        data, variance = rows.data.astype(depth, copy=False), rows.variance.astype(depth, copy=False)
+        shared = None if rows.shared_variance is None else rows.shared_variance.astype(depth, copy=False)
+    flags = rows.flags
     if flags is not None:
         finite = [np.isfinite(plane) for plane in (data, variance, shared) if plane is not None]
         sound = np.logical_and.reduce(finite)
@@ -192,11 +240,7 @@ def _storable(frame: Frame, depth: str) -> Frame:
             data, variance = (np.where(sound, plane, plane.dtype.type(0)) for plane in (data, variance))
             shared = None if shared is None else np.where(sound, shared, shared.dtype.type(0))
             flags = np.where(sound, flags, flags | NO_DATA)
-    return Frame(data, variance, shared, flags, frame.header)
-
-
-def _cast(plane: NDArray[Any], depth: str) -> NDArray[Any]:
-    return np.ascontiguousarray(plane, dtype=depth)
+    return Rows(data, variance, shared, flags)
 
 
 def _plane(plane: NDArray[Any], name: str, unit: str) -> fits.ImageHDU:
@@ -206,7 +250,7 @@ def _plane(plane: NDArray[Any], name: str, unit: str) -> fits.ImageHDU:
 
 
 def _flag_hdu(flags: NDArray[np.uint16]) -> fits.ImageHDU:
-    hdu = fits.ImageHDU(np.ascontiguousarray(flags, dtype=np.uint16), name="DQ")
+    hdu = fits.ImageHDU(flags, name="DQ")
     for number, (bit, meaning) in enumerate(FLAG_MEANINGS.items()):
         hdu.header[f"MSKN{number:04d}"] = (meaning, "meaning of a flag")
         hdu.header[f"MSKM{number:04d}"] = (bit, f"its bit in DQ: {meaning}")
@@ -229,6 +273,32 @@ def read_frame(path: Path) -> Frame:
         return Frame(_native(hdus[0].data), _native(variance.data), shared, flags, hdus[0].header.copy())
 
 
+def open_frame(path: Path) -> RowFrame:
+    """Open a product whose rows are read when they are wanted, floats as they are stored.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        header, names = hdus[0].header.copy(), [hdu.name for hdu in hdus]
+        variance, shared, flags = (
+            StoredRows.of(path, hdus[name]) if name in names else None for name in ("VAR", "VARCAL", "DQ")
+        )
+        data, variance = StoredRows.of(path, hdus[0]), variance or StoredRows.of(path, hdus[1])
+
+    def _block(first: int, last: int) -> Rows:
+        return Rows(
+            data.stored_rows(first, last),
+            variance.stored_rows(first, last),
+            None if shared is None else shared.stored_rows(first, last),
+            None if flags is None else flags.flag_rows(first, last),
+        )
+
+    return RowFrame(data.shape, header, _block, standard=shared is not None)
+
+
 def _native(plane: NDArray[Any]) -> NDArray[Any]:
     return plane.astype(plane.dtype.newbyteorder("="))
 
@@ -236,8 +306,7 @@ def _native(plane: NDArray[Any]) -> NDArray[Any]:
 def read_recipe(path: Path) -> str | None:
     """Return the recipe that a product was made by, or None when there is no whole product."""
     try:
-        with path.open("rb") as stream, warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with path.open("rb") as stream, quiet():
             header = fits.Header.fromfile(stream)
     except (OSError, EOFError, ValueError):
         return None

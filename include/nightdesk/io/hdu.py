@@ -6,16 +6,18 @@ astropy's own writing does the same in several passes over copies of all planes;
 from __future__ import annotations
 
 import io
-import warnings
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
 
 from nightdesk.io.atomic import written_whole
+from nightdesk.io.quiet import quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,17 +28,27 @@ SIGN = np.uint16(0x8000)  # FITS has no unsigned integers: uint16 is stored as i
 BY = "by nightdesk"
 NOT_IN_A_CHECKSUM = frozenset(b":;<=>?@[\\]^_`")
 
+Block = Callable[[int, int], Sequence["NDArray[Any]"]]
+"""Makes rows, from the first to before the last, of images that are written side by side."""
 
-def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
-    """Write a file of HDUs, whole or not at all, with CHECKSUM and DATASUM in each."""
-    listed = fits.HDUList(list(hdus))
-    with warnings.catch_warnings(), written_whole(path) as stream:
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)
-        listed.update_extend()
-        listed.verify("silentfix+ignore")
-        for hdu in listed:
+
+def write_hdus(path: Path, hdus: Sequence[Any], block: Block | None = None, extra: Sequence[Any] = ()) -> None:
+    """Write a file of HDUs, whole or not at all, with CHECKSUM and DATASUM in each.
+
+    A `block` makes the rows of the images in `hdus` when they are written; of what these hold only shape and type
+    count. `extra` follows them as it is.
+    """
+    listed = fits.HDUList([*hdus, *extra])
+    made = 0 if block is None else len(hdus)
+    with written_whole(path) as stream:
+        with quiet():
+            listed.update_extend()
+            listed.verify("silentfix+ignore")
+        if block is not None:
+            _write_images(stream, listed[:made], block)
+        for hdu in listed[made:]:
             if _is_plain(hdu):
-                _write_image(stream, hdu)
+                _write_images(stream, [hdu], _rows_of(hdu.data))
             else:
                 _write_other(stream, hdu)
 
@@ -49,37 +61,59 @@ def _is_plain(hdu: Any) -> bool:
     )
 
 
-def _write_image(stream: BinaryIO, hdu: Any) -> None:
-    data: NDArray[Any] = np.ascontiguousarray(hdu.data)
-    header = hdu.header
-    header["CHECKSUM"] = ("0" * 16, f"HDU checksum {BY}")
-    header["DATASUM"] = ("0", f"data unit checksum {BY}")
-    start = stream.tell()
-    stream.write(header.tostring().encode("ascii"))
-    datasum, size = _write_data(stream, data)
-    stream.write(bytes(-size % BLOCK))
-    header["DATASUM"] = str(datasum)
-    text = header.tostring().encode("ascii")
-    header["CHECKSUM"] = _encoded(~_sum(np.frombuffer(text, ">u4").astype(np.uint32), datasum) & 0xFFFFFFFF)
-    end = stream.seek(0, io.SEEK_END)
-    stream.seek(start)
-    stream.write(header.tostring().encode("ascii"))
+def _rows_of(data: NDArray[Any]) -> Block:
+    lines = np.ascontiguousarray(data).reshape(data.shape[0], math.prod(data.shape[1:]))
+    return lambda first, last: (lines[first:last],)
+
+
+@dataclass
+class _Image:
+    """An image as it is written: where its HDU and its pixels begin, and the sum of its pixels so far."""
+
+    header: fits.Header
+    start: int
+    pixels: int
+    datasum: int = 0
+
+
+def _write_images(stream: BinaryIO, hdus: Sequence[Any], block: Block) -> None:
+    """Write images side by side, block by block of rows, each to its place in the file."""
+    images, end = [], stream.tell()
+    for hdu in hdus:
+        hdu.header["CHECKSUM"] = ("0" * 16, f"HDU checksum {BY}")
+        hdu.header["DATASUM"] = ("0", f"data unit checksum {BY}")
+        images.append(_Image(hdu.header, end, end + len(_text(hdu.header))))
+        end = images[-1].pixels + hdu.data.nbytes
+        end += -end % BLOCK
+    lines = hdus[0].data.shape[0]
+    step = max(4, STRIP_BYTES * lines // max(hdus[0].data.nbytes, 1) // 4 * 4)  # so that a sum's words stay whole
+    for first in range(0, lines, step):
+        for image, strip in zip(images, block(first, min(first + step, lines)), strict=True):
+            _write_strip(stream, image, strip)
+    for image in images:
+        image.header["DATASUM"] = str(image.datasum)
+        words = np.frombuffer(_text(image.header), ">u4").astype(np.uint32)
+        image.header["CHECKSUM"] = _encoded(~_sum(words, image.datasum) & 0xFFFFFFFF)
+        stream.seek(image.start)
+        stream.write(_text(image.header))
+    stream.truncate(end)
     stream.seek(end)
 
 
-def _write_data(stream: BinaryIO, data: NDArray[Any]) -> tuple[int, int]:
-    """Write an array as FITS stores it; return its ones' complement sum and its size in bytes."""
-    flat = data.reshape(-1)
-    step = STRIP_BYTES // data.itemsize
-    datasum = 0
-    for first in range(0, flat.size, step):
-        strip = flat[first : first + step]
-        stored = strip.astype(strip.dtype.newbyteorder("="))
-        if stored.dtype == np.uint16:
-            stored ^= SIGN
-        datasum = _sum(_words(stored), datasum)
-        stream.write(stored.byteswap(inplace=True).data if stored.itemsize > 1 else stored.data)
-    return datasum, data.nbytes
+def _text(header: fits.Header) -> bytes:
+    with quiet():
+        return header.tostring().encode("ascii")  # type: ignore[no-any-return]
+
+
+def _write_strip(stream: BinaryIO, image: _Image, strip: NDArray[Any]) -> None:
+    """Write rows as FITS stores them behind those before them."""
+    stored = strip.astype(strip.dtype.newbyteorder("="))
+    if stored.dtype == np.uint16:
+        stored ^= SIGN
+    image.datasum = _sum(_words(stored.reshape(-1)), image.datasum)
+    stream.seek(image.pixels)
+    stream.write(stored.byteswap(inplace=True).data if stored.itemsize > 1 else stored.data)
+    image.pixels += stored.nbytes
 
 
 def _words(stored: NDArray[Any]) -> NDArray[Any]:
@@ -119,9 +153,10 @@ def _encoded(number: int) -> str:
 
 def _write_other(stream: BinaryIO, hdu: Any) -> None:
     """Write a table, or an image of another kind, by astropy."""
-    hdu.add_checksum(when=BY)  # last: anything that touches a header afterwards spoils its sum
     buffer = io.BytesIO()
-    hdu.writeto(buffer, output_verify="ignore")
+    with quiet():
+        hdu.add_checksum(when=BY)  # last: anything that touches a header afterwards spoils its sum
+        hdu.writeto(buffer, output_verify="ignore")
     written = buffer.getvalue()
     if isinstance(hdu, fits.PrimaryHDU):
         stream.write(written)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 import textwrap
-import warnings
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
+from nightdesk.io.quiet import quiet
 from nightdesk.settings import FromName, Given, Measured
 
 if TYPE_CHECKING:
@@ -169,8 +169,7 @@ def inherit_header(raw: fits.Header) -> fits.Header:
     from astropy.io import fits
 
     kept = fits.Header()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a card that is long, or HIERARCH, is no trouble
+    with quiet():  # a card that is long, or HIERARCH, is no trouble
         _keep_cards(raw, kept)
     return kept
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.header import mend_cards
+from nightdesk.io.quiet import quiet
 from nightdesk.io.unpacking import BYTES_OF_A_PIXEL, MOST_BYTES, UNPACKING_ERRORS, check_tiles, open_unpacked
 
 if TYPE_CHECKING:
@@ -73,16 +73,18 @@ def read_master_facts(path: Path) -> MasterFacts:
 
 def _read_header(path: Path) -> fits.Header:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_unpacked(path) as stream, fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus:
-                image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2), None)
-                if image is None:
-                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
-                header: fits.Header = image.header.copy()
-                mend_cards(header)
-                header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
-                return header
+        with (
+            quiet(),
+            open_unpacked(path) as stream,
+            fits.open(stream, memmap=False, lazy_load_hdus=True) as hdus,
+        ):
+            image = next((hdu for hdu in hdus if hdu.is_image and len(hdu.shape) == 2), None)
+            if image is None:
+                raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
+            header: fits.Header = image.header.copy()
+            mend_cards(header)
+            header["NDSHAPE"] = f"{image.shape[0]},{image.shape[1]}"
+            return header
     except FrameError as error:
         raise SetupError(str(error)) from error
     except (OSError, EOFError, IndexError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
@@ -146,24 +148,22 @@ def read_master(path: Path) -> Master:
 
 def _read_master(path: Path) -> Master:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
-                for number, hdu in enumerate(hdus):
-                    if isinstance(hdu, fits.CompImageHDU):
-                        if math.prod(hdu.shape) * BYTES_OF_A_PIXEL > MOST_BYTES:
-                            raise SetupError(f"{path.name}: the master of {hdu.shape} pixels is too large to unpack.")
-                        check_tiles(path, number)
-                image = next(
-                    (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
-                    None,
-                )
-                if image is None or image.data.ndim != 2:
-                    raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
-                variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
-                flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
-                header = image.header.copy()
-                data = _native(image.data)
+        with quiet(), open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
+            for number, hdu in enumerate(hdus):
+                if isinstance(hdu, fits.CompImageHDU):
+                    if math.prod(hdu.shape) * BYTES_OF_A_PIXEL > MOST_BYTES:
+                        raise SetupError(f"{path.name}: the master of {hdu.shape} pixels is too large to unpack.")
+                    check_tiles(path, number)
+            image = next(
+                (hdu for hdu in hdus if hdu.name not in ("VAR", "DQ") and hdu.is_image and hdu.data is not None),
+                None,
+            )
+            if image is None or image.data.ndim != 2:
+                raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
+            variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
+            flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
+            header = image.header.copy()
+            data = _native(image.data)
     except FrameError as error:
         raise SetupError(str(error)) from error
     except (OSError, EOFError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import os
 import re
-import warnings
 import zlib
 from dataclasses import asdict, dataclass
 from datetime import date
@@ -17,6 +16,7 @@ from nightdesk.errors import FrameError
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.detector import trimmed_shape
 from nightdesk.io.header import as_number, complete_header, find_number, find_text, find_value, mend_cards
+from nightdesk.io.quiet import quiet
 from nightdesk.io.repair import apply_repairs, find_repairs, list_repairs
 from nightdesk.night import night_of, parse_moment
 
@@ -301,8 +301,7 @@ def _next_header(
         text += block
         end = _end_of_header(block)
         if end:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
+            with quiet():
                 header = fits.Header.fromstring(_NOT_PRINTABLE.sub(b"?", text).decode("ascii"))
                 mend_cards(header)
             return header, position + _padded(len(text))

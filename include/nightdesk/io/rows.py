@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from astropy.io import fits
 from nightdesk.errors import FrameError
 from nightdesk.io.hdu import SIGN
 from nightdesk.io.header import mend_cards
+from nightdesk.io.quiet import quiet
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -90,12 +90,10 @@ def open_rows(path: Path, instrument: Instrument) -> tuple[RawRows, fits.Header]
     if instrument.extension is not None or not path.name.lower().endswith((".fits", ".fit", ".fts")):
         return None
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with path.open("rb") as stream:
-                header = fits.Header.fromfile(stream)
-                start = stream.tell()
-                rest = stream.seek(0, os.SEEK_END) - start
+        with quiet(), path.open("rb") as stream:
+            header = fits.Header.fromfile(stream)
+            start = stream.tell()
+            rest = stream.seek(0, os.SEEK_END) - start
         depth, axes = header.get("BITPIX"), header.get("NAXIS")
         shape = (header.get("NAXIS2"), header.get("NAXIS1"))
         scale, zero = float(header.get("BSCALE", 1.0)), float(header.get("BZERO", 0.0))

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from nightdesk.errors import FrameError
-from nightdesk.io.frame import RECIPE, Frame, write_frame
+from nightdesk.io.atomic import release
+from nightdesk.io.frame import RECIPE, Frame, RowFrame, Rows, open_frame, write_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
 from nightdesk.science.planes import Planes
-from nightdesk.steps.batch import run_batch
+from nightdesk.science.shift import shift_planes
+from nightdesk.steps.batch import frames_at_once, run_batch
 from nightdesk.steps.grid import Grid, place_wcs, remove_wcs
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.residual import Residual, measure_residual
@@ -22,9 +24,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from astropy.io import fits
+    from numpy.typing import NDArray
 
     from nightdesk.group import Group
     from nightdesk.settings import Settings
+    from nightdesk.steps.motion import Motion
 
 
 def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
@@ -59,17 +63,19 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
     unused = {row.name for row in positions.rows if not row.use} if positions else set()
     wanted = [name for name in names if name not in unused]
     if wanted:
-        run_batch(work, "align", wanted, lambda name: _align(work, grid, name))
+        at_once = frames_at_once(settings)
+        run_batch(work, "align", wanted, lambda name: _align(work, grid, name), at_once=at_once)
 
 
 def _align(work: Work, grid: Grid, name: str) -> None:
     if name not in grid.shifts:
         raise FrameError(f"{name}: {why_no_row(work, name)}")
     if not work.is_current(SHIFTED, name):
-        frame = work.frame(EXTINCTION, name)
+        frame = open_frame(work.require(EXTINCTION, name))
         aligned = rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
         aligned.header[RECIPE] = work.recipe(SHIFTED, name)
         write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
+        release(work.layout.product(EXTINCTION, name))
     forget_loss(work.layout, name)  # of an earlier try of this step; those of others have been passed over
 
 
@@ -97,7 +103,7 @@ def why_no_row(work: Work, name: str) -> str:
     return f"{where} has no row for it. Add one, or add a column use with 0 to leave it out."
 
 
-def rolled(grid: Grid, name: str, frame: Frame) -> Frame:
+def rolled(grid: Grid, name: str, frame: Frame | RowFrame) -> RowFrame:
     """Roll a frame as the notebook did, and say so in its header.
 
     Parameters
@@ -111,20 +117,69 @@ def rolled(grid: Grid, name: str, frame: Frame) -> Frame:
 
     Returns
     -------
-    Frame
+    RowFrame
         Without the recipe.
     """
     dx, dy = grid.shifts[name]
     header = frame.header.copy()
     header.add_history(f"Align: rolled by {int(dx)} pixels in x and {int(dy)} in y.")
-    return Frame(notebook.roll(frame.data, dx, dy), notebook.roll(frame.variance, dx, dy), None, None, header)
+    ny = frame.shape[0]
+
+    def _block(first: int, last: int) -> Rows:
+        start = (first - int(dy)) % ny
+        split = min(start + last - first, ny)  # behind the last row comes the first
+        parts = frame.block(start, split), frame.block(0, last - first - (split - start))
+        data = np.concatenate([part.data for part in parts])
+        variance = np.concatenate([part.variance for part in parts])
+        return Rows(notebook.roll(data, dx, 0), notebook.roll(variance, dx, 0))
+
+    return RowFrame(frame.shape, header, _block, standard=False)
 
 
-def _shifted(work: Work, grid: Grid, name: str, frame: Frame) -> Frame:
-    moved = grid.motions[name].apply(_planes_of(frame), (grid.shape[0], grid.shape[1]), grid.origin)
+def _shifted(work: Work, grid: Grid, name: str, frame: RowFrame) -> Frame | RowFrame:
+    motion = grid.motions[name]
+    if motion.way == "integer":
+        moved: _Moved | Planes = _Moved(frame, motion, grid)
+    else:
+        moved = motion.apply(_planes_of(frame.block(0, frame.shape[0])), (grid.shape[0], grid.shape[1]), grid.origin)
+    with work.once:  # the stars that all are compared with are found
+        if grid.wcs_name is not None and grid.wcs_name != name:
+            work.stars(grid.wcs_name)
     residual = measure_residual(work, grid, name, moved)
     header = describe_shift(work, grid, name, frame.header, residual)
-    return Frame(moved.data, moved.variance, moved.shared_variance, moved.flags, header)
+    if isinstance(moved, Planes):
+        return Frame(moved.data, moved.variance, moved.shared_variance, moved.flags, header)
+    return RowFrame(moved.shape, header, moved.block, standard=True)
+
+
+class _Moved:
+    """A frame on the grid, moved by whole pixels when rows are wanted."""
+
+    def __init__(self, frame: RowFrame, motion: Motion, grid: Grid) -> None:
+        self.shape = grid.shape[0], grid.shape[1]
+        self._frame, self._flipped = frame, motion.flipped
+        dx, dy = motion.whole
+        self._dx, self._dy = dx - grid.origin[0], dy - grid.origin[1]
+
+    def block(self, first: int, last: int) -> Rows:
+        """Return rows of the grid; what the frame does not cover has no data."""
+        ny = self._frame.shape[0]
+        bottom = min(max(first - self._dy, 0), ny)
+        top = max(min(last - self._dy, ny), bottom)
+        wanted = (ny - top, ny - bottom) if self._flipped else (bottom, top)
+        planes = _planes_of(self._frame.block(*wanted))
+        if self._flipped:
+            from nightdesk.science.resample import turn_planes
+
+            planes = turn_planes(planes)
+        moved = shift_planes(planes, self._dx, self._dy + bottom - first, (last - first, self.shape[1]))
+        return Rows(moved.data, moved.variance, moved.shared_variance, moved.flags)
+
+    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of a part of the grid."""
+        part = self.block(rows.start, rows.stop)
+        assert part.flags is not None
+        return part.data[:, columns], part.flags[:, columns]
 
 
 def describe_shift(work: Work, grid: Grid, name: str, before: fits.Header, residual: Residual) -> fits.Header:
@@ -184,12 +239,8 @@ def _set_wcs(work: Work, grid: Grid, header: fits.Header) -> None:
         remove_wcs(header)
 
 
-def _planes_of(frame: Frame) -> Planes:
-    assert frame.shared_variance is not None
-    assert frame.flags is not None  # the standard profile writes all planes
-    return Planes(
-        frame.data.astype(np.float64),
-        frame.variance.astype(np.float64),
-        frame.shared_variance.astype(np.float64),
-        frame.flags,
-    )
+def _planes_of(rows: Rows) -> Planes:
+    assert rows.shared_variance is not None
+    assert rows.flags is not None  # the standard profile writes all planes
+    data, variance, shared = (plane.astype(np.float64) for plane in (rows.data, rows.variance, rows.shared_variance))
+    return Planes(data, variance, shared, rows.flags)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError, FrameLost
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nightdesk.steps.recipe import Work
 
 
-def run_batch(work: Work, step: str, names: Sequence[str], one: Callable[[str], None]) -> None:
+def run_batch(work: Work, step: str, names: Sequence[str], one: Callable[[str], None], *, at_once: int = 1) -> None:
     """Run one step on every frame of a batch, then raise what went wrong with some.
 
     Parameters
@@ -30,6 +31,8 @@ def run_batch(work: Work, step: str, names: Sequence[str], one: Callable[[str], 
         The frames.
     one : callable
         Does the step for one frame; returns at once when its product is current.
+    at_once : int
+        How many frames are in work at a time, each in a thread.
 
     Raises
     ------
@@ -38,22 +41,53 @@ def run_batch(work: Work, step: str, names: Sequence[str], one: Callable[[str], 
     FrameLost
         If every frame of the batch was lost in an earlier step.
     """
-    errors: list[FrameError] = []
-    lost = []
+    errors: dict[str, FrameError] = {}
+    lost: dict[str, str] = {}
+
+    def _each(name: str) -> None:
+        if step != "isr" and (loss := work.loss(name)) and loss["step"] != step:
+            lost[name] = f"{name} was lost in {loss['step']}: {loss['reason']}"
+            return
+        try:
+            one(name)
+        except FrameError as error:
+            record_loss(work.layout, name, step, error, work.raw_state(name))
+            errors[name] = error
+
     with locked(work.layout.lock, shared=True):
-        for name in names:
-            if step != "isr" and (loss := work.loss(name)) and loss["step"] != step:
-                lost.append(f"{name} was lost in {loss['step']}: {loss['reason']}")
-                continue
-            try:
-                one(name)
-            except FrameError as error:
-                record_loss(work.layout, name, step, error, work.raw_state(name))
-                errors.append(error)
+        _in_threads(_each, names, at_once)
     if errors:
-        raise FrameError(" ".join(str(error) for error in errors))
+        raise FrameError(" ".join(str(errors[name]) for name in names if name in errors))
     if len(lost) == len(names):
-        raise FrameLost(" ".join(lost))
+        raise FrameLost(" ".join(lost[name] for name in names))
+
+
+def frames_at_once(settings: Settings) -> int:
+    """Return how many frames of a batch are in work at a time: while some wait for the disk, others are computed.
+
+    Parameters
+    ----------
+    settings : Settings
+        The observatory's settings.
+
+    Returns
+    -------
+    int
+        Twice the threads that compute.
+    """
+    return 2 * settings.machine.workers
+
+
+def _in_threads(one: Callable[[str], None], names: Sequence[str], at_once: int) -> None:
+    """Do one thing for every name; what goes wrong for all is raised before the rest is begun."""
+    with ThreadPoolExecutor(at_once) as pool:
+        waiting = [pool.submit(one, name) for name in names]
+        try:
+            for future in waiting:
+                future.result()
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def aligned_of(settings: Settings, group: Group, names: Sequence[str]) -> list[str]:

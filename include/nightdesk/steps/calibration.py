@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from nightdesk.errors import SetupError
@@ -82,11 +83,13 @@ class Calibration:
     _read: dict[str, Master] | None = None
     _flat: tuple[Scaled, Scaled | None] | None = None
     _noise: float | None = None
+    _once: threading.RLock = field(default_factory=threading.RLock)
 
     def masters(self, shape: tuple[int, ...]) -> dict[str, Master]:
         """Return the masters by role; `SetupError` when one has another shape than the frames."""
-        if self._read is None:
-            self._read = {role: read_master(path) for role, path in self.work.masters.by_role.items()}
+        with self._once:
+            if self._read is None:
+                self._read = {role: read_master(path) for role, path in self.work.masters.by_role.items()}
         for role, master in self._read.items():
             if master.data.shape != shape:
                 raise SetupError(
@@ -100,15 +103,16 @@ class Calibration:
         master = self.masters(shape).get("flat")
         if master is None:
             return None, None
-        if self._flat is None:
-            calibs = self.work.settings.calibs
-            region = flat_region(self.work.settings, shape)
-            try:
-                level = flat_level(master.data, region, how=calibs.flat_level)
-            except ValueError as error:
-                raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
-            variance = None if master.variance is None else Scaled(master.variance, level**2)
-            self._flat = (Scaled(master.data, level), variance)
+        with self._once:
+            if self._flat is None:
+                calibs = self.work.settings.calibs
+                region = flat_region(self.work.settings, shape)
+                try:
+                    level = flat_level(master.data, region, how=calibs.flat_level)
+                except ValueError as error:
+                    raise SetupError(f"{self.work.layout.relative(master.path)}: {error}") from error
+                variance = None if master.variance is None else Scaled(master.variance, level**2)
+                self._flat = (Scaled(master.data, level), variance)
         return self._flat
 
     def bad_pixels(self, shape: tuple[int, ...]) -> NDArray[Any] | None:
@@ -146,11 +150,12 @@ class Calibration:
         return require_number(header, path.name, sources, what="read noise, e-", setting="read_noise", least=0)
 
     def _measured(self) -> float:
-        if self._noise is None:
-            settings, instrument = self.work.settings, self.work.settings.instrument_of(self.work.group)
-            pair = [read_raw_image(settings, settings.root / path, instrument) for path in self.work.bias_pair]
-            # taking off the overscan is in these already; of one frame's own noise it is no part
-            self._noise = measure_read_noise(pair[0].pixels, pair[1].pixels) / pair[0].noise_factor
+        with self._once:
+            if self._noise is None:
+                settings, instrument = self.work.settings, self.work.settings.instrument_of(self.work.group)
+                pair = [read_raw_image(settings, settings.root / path, instrument) for path in self.work.bias_pair]
+                # taking off the overscan is in these already; of one frame's own noise it is no part
+                self._noise = measure_read_noise(pair[0].pixels, pair[1].pixels) / pair[0].noise_factor
         return self._noise
 
 

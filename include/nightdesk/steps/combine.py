@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
-from nightdesk.io.frame import RECIPE, Frame, read_frame, read_recipe, write_frame
+from nightdesk.io.frame import RECIPE, Frame, open_frame, read_recipe, write_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 BYTES_OF_A_VALUE = 26  # three float64 and a uint16
+BYTES_OF_A_NOTEBOOK_VALUE = 40  # two as they are stored, and a float64 with what the median needs beside it
 BYTES_OF_A_COUNT = 4  # the count, and its share of the values of pixels that need care
 BYTES_OF_A_PIXEL = 150  # of the stack: the masters' planes, and those that its variance is made from
 NOISE_BOX = 10
@@ -134,8 +135,18 @@ _Stack = tuple[Frame, list[Any], list[str]]
 
 
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
-    frames = [read_frame(work.layout.product(SHIFTED, name)) for name in names]
-    data, variance = notebook.combine([frame.data for frame in frames], [frame.variance for frame in frames])
+    frames = [open_frame(work.layout.product(SHIFTED, name)) for name in names]
+    ny, nx = frames[0].shape
+    data, variance = np.empty((ny, nx)), np.empty((ny, nx))
+
+    def _combine(rows: slice) -> None:
+        blocks = [frame.block(rows.start, rows.stop) for frame in frames]
+        planes = notebook.combine([block.data for block in blocks], [block.variance for block in blocks])
+        data[rows], variance[rows] = planes
+
+    machine = work.settings.machine
+    with ThreadPoolExecutor(machine.workers) as pool:
+        list(pool.map(_combine, machine.blocks(ny, len(frames) * nx * BYTES_OF_A_NOTEBOOK_VALUE)))
     return Frame(data, variance, None, None, notebook_header(frames[0].header, names)), [], names
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nightdesk.desk.card import has_frame_card, write_frame_card
-from nightdesk.io.frame import RECIPE, Frame, read_frame, write_frame
+from nightdesk.io.atomic import release
+from nightdesk.io.frame import RECIPE, Frame, RowFrame, Rows, open_frame, read_frame, write_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.science import notebook
 from nightdesk.science.extinction import correct_extinction, extinction_factor
-from nightdesk.steps.batch import run_batch
+from nightdesk.steps.batch import frames_at_once, run_batch
 from nightdesk.steps.coefficient import find_coefficient
 from nightdesk.steps.recipe import Work
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 
-def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
+def run(settings: Settings, group: Group, names: Sequence[str], *, pictures: bool = True) -> None:
     """Correct a batch of frames for extinction and write them to ``extinction``.
 
     Parameters
@@ -32,6 +33,8 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         The group.
     names : sequence of str
         Frame names; those that `isr` lost are passed over.
+    pictures : bool
+        Whether the frames are measured and drawn for the web pages.
 
     Raises
     ------
@@ -48,27 +51,28 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         fused.pass_over(settings, group, names)
         return
     work = Work.open(settings, group)
-    run_batch(work, "extinction", names, lambda name: _correct(work, name))
+
+    def _one(name: str) -> None:
+        _correct(work, name)
+        if pictures and not has_frame_card(work.layout, name, work.recipe(EXTINCTION, name)):
+            frame = read_frame(work.layout.product(EXTINCTION, name))
+            write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
+
+    run_batch(work, "extinction", names, _one, at_once=frames_at_once(settings))
 
 
 def _correct(work: Work, name: str) -> None:
     if work.is_current(EXTINCTION, name):
-        if not has_frame_card(work.layout, name):
-            _describe(work, name, read_frame(work.layout.product(EXTINCTION, name)))
         return
-    frame = read_frame(work.require(POST_ISR, name))
+    frame = open_frame(work.require(POST_ISR, name))
     work.layout.product(SHIFTED, name).unlink(missing_ok=True)
     corrected = frame if frame.header.get("EXTCORR") is True else above_atmosphere(work, name, frame)
     corrected.header[RECIPE] = work.recipe(EXTINCTION, name)
     write_frame(work.layout.product(EXTINCTION, name), corrected, depth=work.settings.depth)
-    _describe(work, name, corrected)
+    release(work.layout.product(POST_ISR, name))
 
 
-def _describe(work: Work, name: str, frame: Frame) -> None:
-    write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
-
-
-def above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
+def above_atmosphere(work: Work, name: str, frame: Frame | RowFrame) -> RowFrame:
     """Correct a frame for extinction, and say so in its header.
 
     Parameters
@@ -82,7 +86,7 @@ def above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
 
     Returns
     -------
-    Frame
+    RowFrame
         Without the recipe.
     """
     coefficient = find_coefficient(work.settings, work.group)
@@ -98,8 +102,13 @@ def above_atmosphere(work: Work, name: str, frame: Frame) -> Frame:
         header,
         f"Extinction: k = {k:g} mag/airmass at airmass {airmass:g}, a factor of {factor:.6f} ({coefficient.source}).",
     )
-    if work.notebook:
-        return Frame(notebook.correct(frame.data, airmass, k), frame.variance, None, None, header)
-    data, variance = correct_extinction(frame.data, frame.variance, airmass=airmass, extinction_coefficient=k)
-    shared = None if frame.shared_variance is None else frame.shared_variance.astype("f8") * factor**2
-    return Frame(data, variance, shared, frame.flags, header)
+
+    def _block(first: int, last: int) -> Rows:
+        rows = frame.block(first, last)
+        if work.notebook:
+            return Rows(notebook.correct(rows.data, airmass, k), rows.variance)
+        data, variance = correct_extinction(rows.data, rows.variance, airmass=airmass, extinction_coefficient=k)
+        shared = None if rows.shared_variance is None else rows.shared_variance.astype("f8") * factor**2
+        return Rows(data, variance, shared, rows.flags)
+
+    return RowFrame(frame.shape, header, _block, standard=frame.standard)

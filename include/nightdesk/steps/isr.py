@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.airmass import Airmass, find_airmass
-from nightdesk.io.frame import RECIPE, WARNING, Frame, write_frame
+from nightdesk.io.frame import RECIPE, WARNING, Frame, RowFrame, Rows, write_frame
 from nightdesk.io.header import add_step, inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
@@ -17,7 +17,7 @@ from nightdesk.manifest import FileState, forget_loss, renew_raw
 from nightdesk.science import notebook
 from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
-from nightdesk.steps.batch import run_batch
+from nightdesk.steps.batch import frames_at_once, run_batch
 from nightdesk.steps.calibration import BAD_PIXELS, GAIN, Calibration, bias_in_dark, dark_scale, size_words
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 from nightdesk.steps.recipe import Work
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from nightdesk.io.master import Master
     from nightdesk.science.planes import Planes
     from nightdesk.settings import Settings
+
+
+PLANES = ("bias", "bias_variance", "dark", "dark_variance", "flat", "flat_variance", "bad_pixels")
+"""Arguments of `remove_signature` that are planes, if they are given."""
 
 
 def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
@@ -60,7 +64,7 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         return
     work = Work.open(settings, group)
     calibration = Calibration(work)
-    run_batch(work, "isr", names, lambda name: _reduce(work, calibration, name))
+    run_batch(work, "isr", names, lambda name: _reduce(work, calibration, name), at_once=frames_at_once(settings))
 
 
 def _reduce(work: Work, calibration: Calibration, name: str) -> None:
@@ -78,7 +82,8 @@ def _reduce(work: Work, calibration: Calibration, name: str) -> None:
         frame.header[RECIPE] = work.recipe(POST_ISR, name)
         write_frame(work.layout.product(POST_ISR, name), frame, depth=work.settings.depth)
     forget_loss(work.layout, name)
-    renew_raw(work.layout, state)
+    if not work.inputs.knows(state):
+        renew_raw(work.layout, state)
 
 
 def require_sound(work: Work, raw: RawImage) -> Airmass:
@@ -182,11 +187,20 @@ def tell_airmass(header: fits.Header, airmass: Airmass) -> None:
         add_step(header, f"Warning: {header[WARNING]}.")
 
 
-def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
+def _notebook_frame(work: Work, calibration: Calibration, raw: RawImage) -> RowFrame:
     masters = calibration.masters(raw.pixels.shape)
     gain, product = describe_notebook(work, raw)
-    data, variance = notebook.calibrate(raw.pixels, masters["bias"].data, masters["flat"].data, gain)
-    return Frame(data, variance, None, None, product)
+
+    def _block(first: int, last: int) -> Rows:
+        planes = (raw.pixels, masters["bias"].data, masters["flat"].data)
+        counts, bias, flat = (plane[first:last] for plane in planes)
+        return Rows(*notebook.calibrate(counts, bias, flat, gain))
+
+    return RowFrame(_shape_of(raw), product, _block, standard=False)
+
+
+def _shape_of(raw: RawImage) -> tuple[int, int]:
+    return raw.pixels.shape[0], raw.pixels.shape[1]
 
 
 def describe_notebook(work: Work, raw: RawImage) -> tuple[float, fits.Header]:
@@ -220,13 +234,26 @@ def describe_notebook(work: Work, raw: RawImage) -> tuple[float, fits.Header]:
     return gain, product
 
 
-def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame:
+def _standard_frame(work: Work, calibration: Calibration, raw: RawImage) -> Frame | RowFrame:
     arguments, product = describe_standard(work, calibration, raw)
-    planes = remove_signature(raw.pixels, **arguments)
     if work.settings.filter_of(work.group).cosmic_rays == "astroscrappy":
+        planes = remove_signature(raw.pixels, **arguments)
         planes = _without_cosmic_rays(planes, float(np.sqrt(np.mean(np.square(arguments["read_noise"])))))
         add_step(product, "Cosmic rays: flagged by astroscrappy.")
-    return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
+        return Frame(planes.data, planes.variance, planes.shared_variance, planes.flags, product)
+
+    def _block(first: int, last: int) -> Rows:
+        rows = slice(first, last)
+        part = {name: value[rows] if _has_rows(name, value) else value for name, value in arguments.items()}
+        planes = remove_signature(raw.pixels[rows], **part)
+        return Rows(planes.data, planes.variance, planes.shared_variance, planes.flags)
+
+    return RowFrame(_shape_of(raw), product, _block, standard=True)
+
+
+def _has_rows(name: str, value: Any) -> bool:
+    """Tell whether an argument is a plane; what is scaled on reading is not to be asked how many axes it has."""
+    return value is not None and (name in PLANES or (name in ("read_noise", "saturation") and np.ndim(value) == 2))
 
 
 def describe_standard(work: Work, calibration: Calibration, raw: RawImage) -> tuple[dict[str, Any], fits.Header]:

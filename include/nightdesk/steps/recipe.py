@@ -7,6 +7,7 @@ knows without any clock whether its work is done, and whether its predecessor's 
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -45,7 +46,7 @@ __all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
 class Work:
     """One group as a step finds it: its settings, places, frames, masters, positions and recipes.
 
-    Everything is looked up once, when first asked for.
+    Everything is looked up once, when first asked for; `once` is held where several threads may ask.
     """
 
     settings: Settings
@@ -59,6 +60,7 @@ class Work:
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
     _stars: dict[str, Stars] = field(default_factory=dict)
     _grid: Grid | None = None
+    once: threading.RLock = field(default_factory=threading.RLock)
 
     @classmethod
     def open(cls, settings: Settings, group: Group) -> Self:
@@ -74,8 +76,9 @@ class Work:
     @property
     def masters(self) -> Masters:
         """The group's masters."""
-        if self._masters is None:
-            self._masters = find_masters(self.settings, self.layout, self.inputs)
+        with self.once:
+            if self._masters is None:
+                self._masters = find_masters(self.settings, self.layout, self.inputs)
         return self._masters
 
     @property
@@ -214,10 +217,11 @@ class Work:
         return {"from": self.recipe(POST_ISR, name), "k": [chosen.k, chosen.sigma, chosen.source]}
 
     def _shifted(self, name: str) -> dict[str, Any]:
-        if self._grid is None:
-            from nightdesk.steps.grid import Grid  # which builds on this module
+        with self.once:
+            if self._grid is None:
+                from nightdesk.steps.grid import Grid  # which builds on this module
 
-            self._grid = Grid.of(self)
+                self._grid = Grid.of(self)
         return {"from": self.recipe(EXTINCTION, name), "grid": self._grid.placed(name)}
 
     def stack_recipe(self, names: list[str]) -> str:

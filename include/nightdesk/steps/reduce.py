@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one_line
@@ -12,7 +13,7 @@ from nightdesk.settings import Batch
 from nightdesk.steps import align, combine, extinction, find_sidecar, fused, isr, list_frames, locate, verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from nightdesk.group import Group
     from nightdesk.settings import Settings
@@ -41,7 +42,7 @@ def run(
     progress : callable
         Called with the step's name, how many frames of it are done, and of how many.
     pictures : bool
-        Whether the stack is drawn and solved for the web pages.
+        Whether frames and stack are measured and drawn for the web pages, and the stack is solved.
 
     Returns
     -------
@@ -74,11 +75,12 @@ def run(
 def _reduce(
     settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None], *, pictures: bool
 ) -> None:
-    for step, work in (("isr", isr.run), ("extinction", extinction.run)):
-        _each(step, work, settings, group, names, progress)
+    _each(
+        (("isr", isr.run), ("extinction", partial(extinction.run, pictures=pictures))), settings, group, names, progress
+    )
     locate.run(settings, group)
     find_sidecar.run(settings, group)
-    _each("align", align.run, settings, group, names, progress)
+    _each((("align", align.run),), settings, group, names, progress)
     progress("combine", 0, 1)
     combine.run(settings, group, names)
     if pictures:
@@ -89,17 +91,22 @@ def _reduce(
     progress("combine", 1, 1)
 
 
+_Step = tuple[str, "Callable[[Settings, Group, list[str]], None]"]
+
+
 def _each(
-    step: str,
-    work: Callable[[Settings, Group, list[str]], None],
+    steps: Sequence[_Step],
     settings: Settings,
     group: Group,
     names: list[str],
     progress: Callable[[str, int, int], None],
 ) -> None:
+    """Do some steps for some frames, then for the next: what one wrote is still in memory when the other reads it."""
     at_once = len(names) if fused.applies(settings, group) else AT_ONCE
     for done in range(0, len(names), max(at_once, 1)):
-        progress(step, done, len(names))
-        with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
-            work(settings, group, names[done : done + at_once])
-    progress(step, len(names), len(names))
+        for step, work in steps:
+            progress(step, done, len(names))
+            with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
+                work(settings, group, names[done : done + at_once])
+    for step, _ in steps:
+        progress(step, len(names), len(names))
