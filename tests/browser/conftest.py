@@ -155,6 +155,7 @@ def _write_sky(root: Path, night: date) -> None:
     shutil.rmtree(root / "xys" / "M101")
     bad = sky.group("M51", "R", night)[1].path
     bad.write_bytes(bad.read_bytes()[:60_000])
+    _write_more_masters(root, night)
     before = root / "raw" / (night - timedelta(days=1)).isoformat()
     before.mkdir()
     model = sky.group("NGC5949", "R", night)[0].path
@@ -168,6 +169,18 @@ def _write_sky(root: Path, night: date) -> None:
         hdus.writeto(before / f"{REJECTED_NAME}.fits")
     for path in before.iterdir():
         os.utime(path, (model.stat().st_mtime - 86_400,) * 2)
+
+
+def _write_more_masters(root: Path, night: date) -> None:
+    """Write masters among which one is to be chosen: a nearer flat, a bias of long ago, and one of another size."""
+    calibs = root / "calibs"
+    places = {days: calibs / (night - timedelta(days=days)).isoformat() for days in (1, 3, 400)}
+    for place in places.values():
+        place.mkdir()
+    shutil.copy(calibs / "Rflatnorm2x2.fits", places[1])
+    shutil.copy(calibs / "bias2x2.fits", places[400])
+    with fits.open(calibs / "bias2x2.fits") as hdus:
+        fits.writeto(places[3] / "bias2x2.fits", hdus[0].data[:800, :800], hdus[0].header)
 
 
 @pytest.fixture(scope="session")

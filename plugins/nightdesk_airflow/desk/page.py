@@ -6,7 +6,7 @@ import json
 import time
 import warnings
 from datetime import UTC, date, datetime
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
@@ -16,12 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from nightdesk.desk import image, positions, words
+from nightdesk.desk.master import masters_of
 from nightdesk.desk.night import group_row, last_raw, read_night
 from nightdesk.desk.place import frame_thumbnail
 from nightdesk.desk.search import NightIndex, Wanted
 from nightdesk.desk.served import FRAME_STEPS, RAW, STACK, NotThereError, Served
-from nightdesk.errors import NightdeskError
-from nightdesk.io.association import KINDS, list_candidates, wanted_of
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.quality import GRADES, grade_figures
 from nightdesk_airflow.desk.static_file import static_version
@@ -69,6 +68,8 @@ def stack(request: Request, served: Served) -> Response:
     """A group's stack: the viewer, and what is known of it."""
     manifest = served.manifest
     there = served.present(STACK, "")
+    night = read_night(served.settings, served.group.night)
+    header, provenance = _tables(served) if there else ((), ())
     fates = {raw["name"]: raw["fate"] for raw in reversed((manifest or {}).get("raws", []))}
     names = sorted(served.names, key=lambda name: fates.get(name) != "used")
     images = [{"step": STACK, "name": "", "title": "stack"}] if there else []
@@ -82,14 +83,14 @@ def stack(request: Request, served: Served) -> Response:
         request,
         "stack.html",
         served=served,
-        row=_row(served),
+        row=_row(served, night),
         manifest=manifest,
         card=served.stack_card,
         data=_shown(served, images),
         there=there,
-        header=_header(served) if there else [],
-        provenance=_provenance(served) if there else [],
-        neighbours=_neighbours(served),
+        header=header,
+        provenance=provenance,
+        neighbours=_neighbours(served, night),
     )
 
 
@@ -104,6 +105,7 @@ def frames(request: Request, served: Served) -> Response:
     trend = served.stack_card.get("frames", {})
     fates = {raw["name"]: raw for raw in reversed((manifest or {}).get("raws", []))}
     inputs = served.inputs
+    night = read_night(served.settings, served.group.night)
     names = sorted({*fates, *served.names, *(inputs.left_out if inputs else {})})
     rows = []
     for name in names:
@@ -129,11 +131,11 @@ def frames(request: Request, served: Served) -> Response:
         "frames.html",
         served=served,
         manifest=manifest,
-        row=_row(served),
+        row=_row(served, night),
         rows=rows,
-        masters=_masters(served),
+        masters=masters_of(served),
         data={"group": served.group.run_id, "frames": [_plotted(row) for row in rows if row["moment"]]},
-        neighbours=_neighbours(served),
+        neighbours=_neighbours(served, night),
     )
 
 
@@ -321,17 +323,16 @@ def _last_raw(settings: Settings, moment: int) -> tuple[float, str] | None:
     return _raws_seen.get(moment)
 
 
-def _row(served: Served) -> dict[str, Any]:
+def _row(served: Served, night: dict[str, Any]) -> dict[str, Any]:
     """Return a group's line as its night's file has it, or gathered where the manifest is of another time."""
-    night = read_night(served.settings, served.group.night)
     row: dict[str, Any] | None = night["groups"].get(served.group.key)
     same = row is not None and served.manifest is not None and row["written"] == served.manifest["written"]
     return row if row is not None and same else group_row(served.settings, served.group)
 
 
-def _neighbours(served: Served) -> dict[str, str | None]:
+def _neighbours(served: Served, night: dict[str, Any]) -> dict[str, str | None]:
     """Return the groups before and after this one in its night."""
-    rows = read_night(served.settings, served.group.night)["groups"].values()
+    rows = night["groups"].values()
     runs = [row["run_id"] for row in sorted(rows, key=lambda row: (row["target"].casefold(), row["filter_name"]))]
     if served.group.run_id not in runs:
         return {"before": None, "after": None}
@@ -342,49 +343,26 @@ def _neighbours(served: Served) -> dict[str, str | None]:
     }
 
 
-def _header(served: Served) -> list[tuple[str, str, str]]:
+Tables = tuple[tuple[tuple[str, str, str], ...], tuple[dict[str, str], ...]]
+
+
+def _tables(served: Served) -> Tables:
+    """Return the cards of a stack's header, and the lines of its provenance."""
+    path = served.file(STACK)
+    status = path.stat()
+    return _read_tables(path, status.st_mtime_ns, status.st_ino)
+
+
+@lru_cache(maxsize=8)
+def _read_tables(path: Path, mtime_ns: int, inode: int) -> Tables:
     from astropy.io import fits
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        header = fits.getheader(served.file(STACK))
-        return [(card.keyword, str(card.value), card.comment) for card in header.cards[:LONGEST_HEADER]]
-
-
-def _provenance(served: Served) -> list[dict[str, str]]:
-    from astropy.io import fits
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with fits.open(served.file(STACK), memmap=False) as hdus:
+        with fits.open(path, memmap=False) as hdus:
+            cards = hdus[0].header.cards[:LONGEST_HEADER]
+            header = tuple((card.keyword, str(card.value), card.comment) for card in cards)
             if "PROVENANCE" not in hdus:
-                return []
+                return header, ()
             table = hdus["PROVENANCE"].data
-            return [{name: str(row[name]).strip() for name in table.names} for row in table]
-
-
-def _masters(served: Served) -> list[dict[str, Any]]:
-    """Return the masters of each kind that there are, which was used, and why the others were not."""
-    inputs = served.inputs
-    if inputs is None:
-        return []
-    used = {entry["path"] for entry in (served.manifest or {}).get("inputs", [])}
-    found = []
-    try:
-        wanted = wanted_of(served.layout, inputs)
-        for kind in KINDS:
-            for candidate in list_candidates(served.settings, wanted, kind):
-                path = served.layout.relative(candidate.path)
-                why = "; ".join(candidate.failed) or ("" if path in used else "another one is nearer")
-                found.append(
-                    {
-                        "kind": kind.replace("_", " "),
-                        "path": path,
-                        "distance": candidate.distance,
-                        "used": path in used,
-                        "why": "" if path in used else why,
-                    }
-                )
-    except NightdeskError as error:
-        return [{"kind": "none", "path": "", "distance": "", "used": False, "why": str(error)}]
-    return sorted(found, key=lambda one: (one["kind"], not one["used"], one["path"]))
+            return header, tuple({name: str(row[name]).strip() for name in table.names} for row in table)
