@@ -120,6 +120,38 @@ def match_stars(stars: Stars, reference: Stars, shape: tuple[int, int]) -> Match
     return _judged(best, stars, reference, shape, tried)
 
 
+def match_near(stars: Stars, reference: Stars, shape: tuple[int, int]) -> Match:
+    """Do what :func:`match_stars` does for stars that should lie on one another already.
+
+    Parameters
+    ----------
+    stars, reference : Stars
+        The stars of both frames.
+    shape : tuple of int
+        Shape (ny, nx) of both frames.
+
+    Returns
+    -------
+    Match
+        By those that are within 2 pixels of one another as they are; where these do not agree, by all hypotheses.
+
+    Examples
+    --------
+    >>> x, y = np.random.default_rng(1).uniform(0, 500, (2, 12))
+    >>> one = Stars(x, y, x, np.full(12, 0.02), x, x < 0, 3.0)
+    >>> other = Stars(x + 0.3, y - 0.4, x, np.full(12, 0.02), x, x < 0, 3.0)
+    >>> match = match_near(other, one, (500, 500))
+    >>> match.accepted, match.matches, [round(d, 3) for d in match.transform.shift_at(250, 250)]
+    (True, 12, [-0.3, 0.4])
+    """
+    if min(len(stars), len(reference)) >= FEWEST_MATCHES:
+        match = _judged(Transform(), stars, reference, shape, 1)
+        moved = np.linalg.norm(match.transform.apply(stars.positions) - stars.positions, axis=1)
+        if match.accepted and moved.max() <= INLIER_PIXELS:
+            return match
+    return match_stars(stars, reference, shape)
+
+
 def _refused(reason: str) -> Match:
     nan = float("nan")
     return Match(Transform(), 0, 0.0, nan, nan, 1.0, 0.0, reason)

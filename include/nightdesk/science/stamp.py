@@ -1,6 +1,7 @@
 """Stars measured again where they must be: in a small window each, which costs a hundredth of a search."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -8,7 +9,7 @@ import sep
 from numpy.typing import NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
-from nightdesk.science.scatter import robust_scatter
+from nightdesk.science.scatter import scatter_of_sorted
 from nightdesk.science.star import (
     BLURREST,
     CENTROID_ERROR,
@@ -25,6 +26,9 @@ Look = Callable[[slice, slice], tuple[NDArray[Any], NDArray[np.uint16]]]
 MOST_STAMPS: Final = 16
 REACH: Final = 3.0
 """Half the width of a window, in FWHM."""
+
+GAP: Final = 2.0
+"""Between windows that are measured together, in FWHM: so far no aperture reaches from one into the next."""
 
 LEAST_SIGNAL_TO_NOISE: Final = 10.0
 RIM: Final = 2
@@ -55,10 +59,10 @@ def measure_stamps(look: Look, stars: Stars, shape: tuple[int, int]) -> tuple[St
     The centroid is the windowed one of :func:`~nightdesk.science.star.find_stars`, so it is drawn to a star
     that lies off by less than the window's half width, some three FWHM.
     """
-    found, tried = [], 0
     if len(stars) == 0:
         return stars, 0
     reach = int(np.ceil(REACH * stars.fwhm)) + RIM
+    windows, corners, saturated = [], [], []
     for number in np.flatnonzero(~stars.saturated):
         column, row = (int(np.rint(centre)) for centre in (stars.x[number], stars.y[number]))
         if not (reach <= column < shape[1] - reach and reach <= row < shape[0] - reach):
@@ -66,36 +70,44 @@ def measure_stamps(look: Look, stars: Stars, shape: tuple[int, int]) -> tuple[St
         data, flags = look(slice(row - reach, row + reach + 1), slice(column - reach, column + reach + 1))
         if (flags & EXCLUDING).any():
             continue
-        tried += 1
-        if (measured := _measured(data, flags, stars.fwhm)) is not None:
-            found.append((measured[0] + column - reach, measured[1] + row - reach, *measured[2:]))
-        if tried == MOST_STAMPS:
+        windows.append(data)
+        corners.append((column - reach, row - reach))
+        saturated.append(bool((flags & SATURATED).any()))
+        if len(windows) == MOST_STAMPS:
             break
-    x, y, flux, error, width = np.array(found).reshape(-1, 5).T
-    order = np.argsort(flux, kind="stable")[::-1]
-    none = np.zeros(len(x), dtype=bool)
-    return Stars(x, y, flux, error, width, none, stars.fwhm, stars.sky).chosen(order), tried
+    if not windows:
+        return stars.chosen(np.zeros(0, dtype=int)), 0
+    found, seen = _measured(np.stack(windows, dtype=np.float64, casting="unsafe"), stars)
+    left, bottom = np.array(corners).T
+    found = replace(found, x=found.x + left, y=found.y + bottom)
+    kept = np.flatnonzero(seen & ~np.array(saturated))
+    return found.chosen(kept[np.argsort(found.flux[kept], kind="stable")[::-1]]), len(windows)
 
 
-def _measured(
-    data: NDArray[Any], flags: NDArray[np.uint16], fwhm: float
-) -> tuple[float, float, float, float, float] | None:
-    """Return a star's place in its window, its light, the error of its place and its width; None if there is none."""
-    pixels = data.astype(np.float64)
-    sides = (pixels[:RIM], pixels[-RIM:], pixels[:, :RIM], pixels[:, -RIM:])
-    rim = np.concatenate([side.ravel() for side in sides])
-    sigma = robust_scatter(rim)
-    clean = np.ascontiguousarray(replace_hot_pixels(pixels - np.median(rim), sigma), dtype=np.float32)
-    middle = np.array([(len(pixels) - 1) / 2.0])
-    x, y, trouble = sep.winpos(clean, middle, middle, np.array([fwhm * SIGMA_PER_FWHM]))
-    if trouble[0] or max(abs(x[0] - middle[0]), abs(y[0] - middle[0])) > middle[0] - fwhm:
-        return None
-    light = float(sep.sum_circle(clean, x, y, fwhm)[0][0])
-    noise = float(np.sqrt(max(light, 0.0) + np.pi * fwhm**2 * sigma**2))
-    if light < LEAST_SIGNAL_TO_NOISE * noise or (flags & SATURATED).any():
-        return None
-    radius = float(sep.flux_radius(clean, x, y, np.array([2.5 * fwhm]), 0.5, subpix=5)[0][0])
-    if not SHARPEST * fwhm < radius < BLURREST * fwhm:
-        return None
-    error = float(np.hypot(CENTROID_ERROR * fwhm * noise / light, ERROR_FLOOR))
-    return float(x[0]), float(y[0]), light, error, FWHM_PER_HALF_LIGHT_RADIUS * radius
+def _measured(windows: NDArray[np.float64], stars: Stars) -> tuple[Stars, NDArray[np.bool_]]:
+    """Return what stands in the middle of each window, by the window's own pixels, and whether it is a star."""
+    fwhm, size = stars.fwhm, windows.shape[1]
+    sides = (windows[:, :RIM], windows[:, -RIM:], windows[:, :, :RIM], windows[:, :, -RIM:])
+    rims = np.sort(np.concatenate([side.reshape(len(windows), -1) for side in sides], axis=1), axis=1)
+    sigma = np.array([scatter_of_sorted(rim) for rim in rims])
+    sky = 0.5 * (rims[:, (rims.shape[1] - 1) // 2] + rims[:, rims.shape[1] // 2])
+    apart = size + int(np.ceil(GAP * fwhm))
+    clean = np.zeros((len(windows), apart, size), dtype=np.float32)  # one above the other, with nothing between
+    clean[:, :size] = replace_hot_pixels(windows - sky[:, None, None], sigma)
+    image = clean.reshape(-1, size)
+    middle = (size - 1) / 2.0
+    first = apart * np.arange(len(windows), dtype=np.float64)
+    x, y, trouble = sep.winpos(
+        image, np.full(len(windows), middle), first + middle, np.full(len(windows), fwhm * SIGMA_PER_FWHM)
+    )
+    near = np.maximum(np.abs(x - middle), np.abs(y - first - middle)) <= middle - fwhm
+    seen = (np.asarray(trouble) == 0) & near
+    x, y = np.where(seen, x, middle), np.where(seen, y, first + middle)
+    light = np.asarray(sep.sum_circle(image, x, y, fwhm)[0])
+    noise = np.sqrt(np.maximum(light, 0.0) + np.pi * fwhm**2 * sigma**2)
+    seen &= (light >= LEAST_SIGNAL_TO_NOISE * noise) & (light > 0)
+    radius = np.asarray(sep.flux_radius(image, x, y, np.full(len(windows), 2.5 * fwhm), 0.5, subpix=5)[0])
+    seen &= (radius > SHARPEST * fwhm) & (radius < BLURREST * fwhm)
+    error = np.hypot(CENTROID_ERROR * fwhm * noise / np.where(seen, light, 1.0), ERROR_FLOOR)
+    none = np.zeros(len(windows), dtype=bool)
+    return Stars(x, y - first, light, error, FWHM_PER_HALF_LIGHT_RADIUS * radius, none, fwhm, stars.sky), seen

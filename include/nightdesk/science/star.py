@@ -10,6 +10,7 @@ from scipy import ndimage
 from scipy.spatial import cKDTree
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
+from nightdesk.science.median import middle_values
 from nightdesk.science.scatter import robust_scatter
 
 Image = NDArray[np.floating]
@@ -38,8 +39,6 @@ LARGEST_SAMPLE: Final = 800
 """Rows and columns at the centre of a frame that tell the width of its stars, if they hold enough of them."""
 
 ENOUGH_STARS: Final = 20
-SMALL: Final = 4096
-"""Pixels of an image of which each may be compared with its neighbours; in a larger one only the bright ones are."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,19 +101,19 @@ class Stars:
         )
 
 
-def replace_hot_pixels(signal: Image, sigma: float) -> Image:
+def replace_hot_pixels(signal: Image, sigma: ArrayLike) -> Image:
     r"""Replace pixels that stand out of their neighbours more than any star does.
 
     Parameters
     ----------
-    signal : ndarray, shape (ny, nx)
-        Signal above the sky.
-    sigma : float
-        Noise of the sky, in the same unit.
+    signal : ndarray, shape (..., ny, nx)
+        Signal above the sky, of one image or of several.
+    sigma : array_like, shape (...)
+        Noise of the sky in each, in the same unit.
 
     Returns
     -------
-    ndarray, shape (ny, nx)
+    ndarray, shape (..., ny, nx)
         A copy in which each such pixel has the median of its neighbourhood.
 
     Notes
@@ -131,29 +130,26 @@ def replace_hot_pixels(signal: Image, sigma: float) -> Image:
     0.0
     """
     clean = np.array(signal)
+    limit = np.broadcast_to(5.0 * np.asarray(sigma, dtype=clean.dtype)[..., None, None], clean.shape)
     for _ in range(2):
-        if clean.size < SMALL:
-            middle = ndimage.median_filter(clean, 3, mode="nearest")
-            hot = clean > 5.0 * sigma + 3.5 * np.maximum(middle, 0.0)
-            clean[hot] = middle[hot]
-            continue
-        rows, columns = np.nonzero(clean > 5.0 * sigma)
-        around = _neighbourhoods(clean, rows, columns)
-        middle = np.median(around, axis=0)
-        hot = clean[rows, columns] > 3.5 * np.maximum(middle, 0.0) + 5.0 * sigma
-        clean[rows[hot], columns[hot]] = middle[hot]
+        bright = np.nonzero(clean > limit)
+        middle = middle_values(_neighbourhoods(clean, bright), None)[0].astype(clean.dtype)
+        hot = clean[bright] > 3.5 * np.maximum(middle, 0.0) + limit[bright]
+        clean[tuple(place[hot] for place in bright)] = middle[hot]
     return clean
 
 
-def _neighbourhoods(image: Image, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Image:
+def _neighbourhoods(image: Image, places: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
     """Return the 9 pixels around each of some pixels, shape (9, n); beyond the edge those at the edge again."""
-    ny, nx = image.shape
+    *which, rows, columns = places
+    ny, nx = image.shape[-2:]
     return np.stack(
         [
-            image[np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1)]
+            image[(*which, np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1))]
             for dy in (-1, 0, 1)
             for dx in (-1, 0, 1)
-        ]
+        ],
+        dtype=np.float64,
     )
 
 

@@ -78,7 +78,7 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Resi
         If the residual is over the limit of the settings, with both figures; or if the reference frame shows plenty of
         stars here and this one does not show them.
     """
-    from nightdesk.science.match import match_stars
+    from nightdesk.science.match import match_near, match_stars
     from nightdesk.science.stamp import measure_stamps
     from nightdesk.science.star import find_stars
 
@@ -89,7 +89,7 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Resi
     there = grid.moved_stars(grid.wcs_name, work.stars(grid.wcs_name))
     ny, nx = aligned.shape
     stars, tried = measure_stamps(aligned.window, there, aligned.shape)
-    match = match_stars(stars, there, aligned.shape)
+    match = match_near(stars, there, aligned.shape)
     flags = None
     if not match.accepted or match.matches < MOSTLY * tried:  # not where they belong: are they elsewhere?
         data, flags = aligned.window(slice(0, ny), slice(0, nx))
