@@ -377,6 +377,26 @@ def _look_at_overlays(astro: Visit, night: Night, flags: NDArray[np.int_], clipp
     astro.picture("overlays", height=980)
 
 
+def test_a_stack_whose_tiles_were_deleted_is_shown_from_the_file(visit: Visitor, night: Night) -> None:
+    served = night.served("NGC5949")
+    folder = served.layout.stack.parent / "desk"
+    kept = folder.rename(folder.with_name("kept"))
+    try:
+        astro = visit()
+        page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+        astro.wait_for_viewer()
+        whole = page.evaluate("() => deskViewer.canvas.toDataURL().length")
+        assert whole > 20_000, "the stars are painted"
+        page.evaluate("() => deskViewer.setView({ x: 600, y: 550, scale: 1 })")
+        astro.wait_for_viewer()
+        page.locator("#view").hover()
+        expect(page.locator("#r-value")).to_contain_text("e", timeout=20_000)
+        page.get_by_label("frames at each pixel").check()
+        astro.wait_for_viewer()
+    finally:
+        kept.rename(folder)
+
+
 def test_a_stack_that_counts_no_clipped_values_says_so(visit: Visitor, night: Night) -> None:
     astro = visit()
     astro.page.route(

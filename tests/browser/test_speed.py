@@ -26,7 +26,7 @@ from astropy.io import fits
 
 from nightdesk.desk.card import write_stack_card
 from nightdesk.desk.night import read_night
-from nightdesk.desk.place import frame_card, night_file
+from nightdesk.desk.place import frame_card, frame_thumbnail, night_file
 from nightdesk.desk.served import Served
 from nightdesk.group import Group
 from nightdesk.io.atomic import write_json
@@ -39,6 +39,7 @@ pytestmark = pytest.mark.slow
 NIGHTS, GROUPS = 1000, 10
 SIDE = 4096
 FRAMES = 3
+MANY = 150
 FIRST_BYTE_SECONDS, USABLE_SECONDS, MEMORY_MB = 0.2, 0.4, 150.0
 COLD_SECONDS, BLINK_SECONDS = 0.5, 0.1
 BUSY = max(1.5, os.getloadavg()[0] / (os.cpu_count() or 1))
@@ -92,6 +93,29 @@ def _write_ledger(model: Served, layout: Layout) -> None:
     write_json(layout.manifest, manifest)
 
 
+def _write_many(night: Night) -> Group:
+    """Write a group of as many frames as a long series has, each of which can be blinked."""
+    model = night.served("NGC5949")
+    group = replace(model.group, target="MANY")
+    layout = Layout(night.settings, group)
+    shutil.copytree(model.layout.stack.parent, layout.stack.parent)
+    inputs, manifest = (json.loads(path.read_text()) for path in (model.layout.inputs, model.layout.manifest))
+    raw, place = next(raw for raw in manifest["raws"] if raw["name"] == model.names[0]), next(iter(inputs["raws"]))
+    names = [f"m{number:03d}" for number in range(MANY)]
+    inputs |= {"group": group.key, "frames": names}
+    inputs["raws"] = {place.replace(model.names[0], name): inputs["raws"][place] for name in names}
+    manifest["group"] |= {"key": group.key, "target": "MANY"}
+    manifest["raws"] = [raw | {"name": name, "path": raw["path"].replace(model.names[0], name)} for name in names]
+    write_json(layout.inputs, inputs)
+    write_json(layout.manifest, manifest)
+    for name in names:
+        shutil.copy(frame_card(model.layout, model.names[0]), frame_card(layout, name))
+        shutil.copy(frame_thumbnail(model.layout, model.names[0]), frame_thumbnail(layout, name))
+        for step in (SHIFTED, EXTINCTION):
+            _parent_made(layout.product(step, name)).hardlink_to(model.layout.product(step, model.names[0]))
+    return group
+
+
 def _parent_made(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
@@ -119,7 +143,7 @@ def test_pages_are_fast_and_the_server_stays_small(
 ) -> None:
     figures: dict[str, Any] = {"memory before (MB)": _memory(night.api_server())}
     _write_nights(night)
-    group = _write_stack(night)
+    group, many = _write_stack(night), _write_many(night)
     with night.client() as client:
         figures["first request of all"] = _seconds(client, "static/moon.svg", 1)  # the desk is imported by it
         figures["cold index: nights"] = _seconds(client, "nights", 1)
@@ -128,6 +152,7 @@ def test_pages_are_fast_and_the_server_stays_small(
             f"stack?group={group.run_id}",
             f"frames?group={group.run_id}",
             f"pick?group={group.run_id}",
+            *(f"{page}?group={many.run_id}" for page in ("stack", "frames", "pick")),
             "nights",
             "nights?page=60",
             "nights?target=T7&quality=green",
@@ -138,6 +163,7 @@ def test_pages_are_fast_and_the_server_stays_small(
             f"tile?{asked}&level=4&row=0&column=0&kind=rejected",
             f"tile?{asked}&level=0&row=8&column=8&kind=rejected",
             f"tile?group={group.run_id}&step=shifted&name={night.served('NGC5949').names[0]}&level=4&row=0&column=0",
+            f"tile?group={group.run_id}&step=shifted&name={night.served('NGC5949').names[0]}&level=2&row=1&column=1",
             f"pixel?{asked}&x=2000&y=2000",
         ):
             figures[address.replace(group.run_id, "BIG")] = _seconds(client, address)

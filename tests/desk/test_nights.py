@@ -55,6 +55,14 @@ def test_one_file_that_was_deleted_under_a_running_page_is_made_again(observed: 
     assert _without_clock(index.page(Wanted()).nights) == _without_clock(before)
 
 
+@pytest.mark.parametrize("content", ['{"schema": 1, "groups": {}}', "cut sho"], ids=["an older version's", "no JSON"])
+def test_a_file_of_another_version_is_made_again_as_one_that_was_deleted(observed: Observed, content: str) -> None:
+    before = NightIndex(observed.settings).page(Wanted()).nights
+    night_file(observed.settings, NIGHT).write_text(content)
+    assert _without_clock(NightIndex(observed.settings).page(Wanted()).nights) == _without_clock(before)
+    assert nights.is_current(json.loads(night_file(observed.settings, NIGHT).read_text()))
+
+
 def test_one_file_that_was_deleted_before_the_page_began_is_made_again(observed: Observed) -> None:
     before = NightIndex(observed.settings).page(Wanted()).nights
     night_file(observed.settings, NIGHT).unlink()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from nightdesk import manifest as ledger
 from nightdesk.desk.place import night_file, nights_folder, stack_thumbnail, told_file
@@ -63,7 +63,7 @@ def restore_night(settings: Settings, night: date) -> bool:
     if not values["groups"] and not values["report"]:
         return False
     with locked(nights_folder(settings) / ".lock"):
-        if not night_file(settings, night).exists():
+        if _read(settings, night) is None:
             write_json(night_file(settings, night), values)
     return True
 
@@ -226,7 +226,12 @@ def _empty(night: date) -> dict[str, Any]:
 
 def _read(settings: Settings, night: date) -> dict[str, Any] | None:
     values = read_json(night_file(settings, night))
-    return values if isinstance(values, dict) and values.get("schema") == SCHEMA else None
+    return values if is_current(values) else None
+
+
+def is_current(values: Any) -> TypeGuard[dict[str, Any]]:
+    """Tell whether a night's file is as this version writes it; any other is as good as deleted."""
+    return isinstance(values, dict) and values.get("schema") == SCHEMA
 
 
 def _gathered(settings: Settings, night: date) -> dict[str, Any]:

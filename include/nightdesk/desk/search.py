@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from nightdesk.desk.night import counts_of, nights_on_disk, read_night, restore_night
+from nightdesk.desk.night import counts_of, is_current, nights_on_disk, read_night, restore_night
 from nightdesk.desk.place import nights_folder
 from nightdesk.io.atomic import read_json
 
@@ -65,7 +65,7 @@ class Page:
 
 
 _Brief = tuple[str, str, str, str]
-_Known = dict[str, tuple[int, tuple[_Brief, ...]]]
+_Known = dict[str, tuple[int, tuple[_Brief, ...] | None]]
 
 
 @dataclass
@@ -131,12 +131,11 @@ class NightIndex:
                     known = (changed, _briefs(read_json(folder / entry.name)))
                 present[name] = known
             self._known = present
-            return {name: briefs for name, (_, briefs) in present.items()}
+            return {name: briefs for name, (_, briefs) in present.items() if briefs is not None}
 
 
-def _briefs(values: Any) -> tuple[_Brief, ...]:
-    groups = values.get("groups", {}) if isinstance(values, dict) else {}
-    return tuple(_brief(row) for row in groups.values())
+def _briefs(values: Any) -> tuple[_Brief, ...] | None:
+    return tuple(_brief(row) for row in values["groups"].values()) if is_current(values) else None
 
 
 def _brief(row: dict[str, Any]) -> _Brief:

@@ -104,12 +104,14 @@ export class Viewer extends EventTarget {
   async show(wanted) {
     this.wanted = wanted;
     const facts = await this.describe(wanted);
-    if (this.isAlike(facts)) await Promise.race([this.fetchView(facts), pause(LONGEST_WAIT)]);
+    // The first image of a page is a stack's one tile for all of it: coarse, but there at once, so that the first frame
+    // that the browser paints has it. Of a frame it would have to be made.
+    const coarse = !this.image && facts.step === "stack" && this.tile("sci", facts.levels, 0, 0, facts).arrived;
+    const ready = this.isAlike(facts) ? this.fetchView(facts) : coarse;
+    if (ready) await Promise.race([ready, pause(LONGEST_WAIT)]);
     if (this.wanted !== wanted) return;
     const before = this.image;
     this.image = facts;
-    // The whole stack in one tile comes first: coarse, but there at once. Of a frame it would have to be made.
-    if (!before && facts.step === "stack") this.tile("sci", facts.levels, 0, 0).arrived.then(() => this.draw());
     if (!before || before.shape.join() !== facts.shape.join()) this.fit();
     this.dispatchEvent(new Event("image")); // the controls choose the range
     this.retable();
