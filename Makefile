@@ -20,6 +20,9 @@ COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 --f
 	--generate-hashes --no-emit-index-url --custom-compile-command "make pins"
 UPGRADE ?= --upgrade
 
+# A file of tests goes to whichever processor is free; the real Airflow, which mostly waits, comes first.
+SHARED := --numprocesses logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 .PHONY: bench bench-airflow help setup setup-dev demo up test test-browser test-all pictures all format lint types docstrings env pins clean
 
 help: ## list what can be done
@@ -39,7 +42,7 @@ up: $(VENV)/.installed ## run a real observatory: make up DATA=/data/pt5m [CONFI
 		$(if $(CONFIG),--config "$(CONFIG)") $(if $(HOME_DIR),--home "$(HOME_DIR)")
 
 test: $(VENV)/.installed-dev ## tests: units, laws, Dags, one real Airflow
-	$(PY) -m pytest -m "not slow and not browser"
+	$(PY) -m pytest -m "not slow and not browser" $(SHARED)
 
 test-browser: $(VENV)/.installed-dev ## tests of the web pages, in a real browser (needs Chromium)
 	$(PY) -m pytest -m "browser and not slow" tests/browser

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ import pytest
 from astropy.io import fits
 
 from nightdesk.io.hdu import Block
+
+# Where several processes share the tests each is told the terminal's width, and the command's tables would keep to it.
+os.environ.pop("COLUMNS", None)
 
 
 @pytest.fixture(autouse=True)
