@@ -18,9 +18,12 @@ from nightdesk.errors import GroupError, SetupError, StaleProduct
 from nightdesk.io.atomic import locked
 from nightdesk.manifest import read_manifest
 from nightdesk.readiness import differs
+from nightdesk.science import star
+from nightdesk.science.star import find_stars
 from nightdesk.steps import reduce, verdict
 from nightdesk.steps.stack_header import read_names
 from tests.small_night import SmallNight
+from tests.star_night import StarNight
 
 FIRST, SECOND, THIRD = "r0743053", "r0743054", "r0743055"
 STEPS = ("postISR", "extinction", "shifted")
@@ -392,3 +395,19 @@ def test_no_standard_product_holds_nan_or_a_negative_variance(
                 if hdu.name in ("VAR", "VARCAL"):
                     assert (hdu.data >= 0).all(), f"{path.parent.name}/{path.name} {hdu.name}"
     assert checked >= 3 * 3 * 3 + 2
+
+
+def test_the_stars_that_all_frames_are_compared_with_are_found_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = StarNight(tmp_path, shape=(220, 240), number=40, first=743901).write()
+    searched = []
+
+    def _find(*planes: Any) -> Any:
+        searched.append(planes)
+        return find_stars(*planes)
+
+    monkeypatch.setattr(star, "find_stars", _find)
+    monkeypatch.setattr(reduce, "AT_ONCE", 1)
+    reduce.run(night.settings, night.group, pictures=False)
+    assert len(searched) == 1

@@ -53,7 +53,6 @@ if TYPE_CHECKING:
     from nightdesk.group import Group
     from nightdesk.science.combine import Columns, Recipe
     from nightdesk.science.stamp import Look
-    from nightdesk.science.star import Stars
     from nightdesk.settings import Settings
 
 CHUNK = 32
@@ -181,7 +180,6 @@ class Source:
 
 MOST_SOURCES = 2000
 
-_stars: OrderedDict[str, Stars] = OrderedDict()
 _sources: OrderedDict[str, Source] = OrderedDict()
 """What this process has opened, by recipe: the steps of a run by hand follow one another."""
 
@@ -221,15 +219,6 @@ class Fused(Work):
         for rows in self.settings.machine.blocks(ny, nx * BYTES_OF_A_VALUE):
             data[rows], variance[rows], shared[rows], flags[rows] = self.calibrated(source, rows.start, rows.stop)
         return Frame(data, variance, shared, flags, source.header)
-
-    def stars(self, name: str) -> Stars:
-        """Return the stars of a frame above the atmosphere; found once in a process."""
-        recipe = self.recipe(EXTINCTION, name)
-        if (known := _stars.get(recipe)) is None:
-            known = _stars[recipe] = super().stars(name)
-            while len(_stars) > MOST_SOURCES:
-                _stars.popitem(last=False)
-        return known
 
     def look(self, step: str, name: str) -> Look:
         """Return what gives data and flags of small parts of a frame above the atmosphere."""

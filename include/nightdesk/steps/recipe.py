@@ -8,6 +8,7 @@ knows without any clock whether its work is done, and whether its predecessor's 
 from __future__ import annotations
 
 import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,6 +43,12 @@ if TYPE_CHECKING:
 __all__ = ["COMBINED", "EXTINCTION", "POST_ISR", "SHIFTED", "Work"]
 
 
+MOST_STARS = 2000
+
+_stars: OrderedDict[str, Stars] = OrderedDict()
+"""The stars that this process has found, by the recipe of their frame, of no more frames than that."""
+
+
 @dataclass
 class Work:
     """One group as a step finds it: its settings, places, frames, masters, positions and recipes.
@@ -58,7 +65,6 @@ class Work:
     _sidecar: Path | None = None
     _location: Location | None = None
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
-    _stars: dict[str, Stars] = field(default_factory=dict)
     _grid: Grid | None = None
     once: threading.RLock = field(default_factory=threading.RLock)
 
@@ -280,10 +286,13 @@ class Work:
         return _look
 
     def stars(self, name: str) -> Stars:
-        """Return the stars of a frame above the atmosphere; found once."""
-        if name not in self._stars:
+        """Return the stars of a frame above the atmosphere; found once in a process."""
+        recipe = self.recipe(EXTINCTION, name)
+        if (known := _stars.get(recipe)) is None:
             from nightdesk.science.star import find_stars
 
             frame = self.frame(EXTINCTION, name)
-            self._stars[name] = find_stars(frame.data, frame.flags)
-        return self._stars[name]
+            known = _stars[recipe] = find_stars(frame.data, frame.flags)
+            while len(_stars) > MOST_STARS:
+                _stars.popitem(last=False)
+        return known
