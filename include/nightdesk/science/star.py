@@ -39,6 +39,8 @@ LARGEST_SAMPLE: Final = 800
 """Rows and columns at the centre of a frame that tell the width of its stars, if they hold enough of them."""
 
 ENOUGH_STARS: Final = 20
+FEW_PIXELS: Final = 300_000
+"""Of stars, for which there is room at first; only a nebula has more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -188,7 +190,8 @@ def find_stars(image: ArrayLike, flags: ArrayLike | None = None) -> Stars:
     >>> len(stars), stars.x.round(1), stars.y.round(1)
     (1, array([30.3]), array([20.8]))
     """
-    pixels = np.asarray(image, dtype=np.float64)
+    given = np.asarray(image)
+    pixels: Image = given.astype(given.dtype if given.dtype == np.float32 else np.float64, copy=False)
     if pixels.ndim != 2:
         raise ValueError(f"A frame has two dimensions (y, x); this one has {pixels.ndim}.")
     spoilt, saturated = _masks(pixels, flags)
@@ -198,6 +201,7 @@ def find_stars(image: ArrayLike, flags: ArrayLike | None = None) -> Stars:
     if sigma <= 0:
         return _no_stars(sky)
     clean = replace_hot_pixels(signal, sigma)
+    del signal  # as large as the frame
     fwhm = _typical_width(clean, spoilt)
     found = _detect(clean, spoilt, fwhm)
     if len(found) == 0:
@@ -223,10 +227,12 @@ def _masks(pixels: Image, flags: ArrayLike | None) -> tuple[NDArray[np.bool_], N
 
 def _above_sky(pixels: Image, spoilt: NDArray[np.bool_]) -> tuple[Image, float, float]:
     """Return the signal above a smooth background (0 where spoilt), the background's level and its noise."""
-    whole = np.ascontiguousarray(np.where(spoilt, 0.0, pixels))
+    signal = np.array(pixels, dtype=np.float32, order="C")  # half the memory to go through
+    signal[spoilt] = 0.0
     box = max(min(BACKGROUND_BOX, *pixels.shape), 8)
-    background = sep.Background(whole, mask=spoilt, bw=box, bh=box, fw=3, fh=3)
-    signal = np.where(spoilt, 0.0, whole - background.back()).astype(np.float32)  # half the memory to go through
+    background = sep.Background(signal, mask=spoilt, bw=box, bh=box, fw=3, fh=3)
+    background.subfrom(signal)
+    signal[spoilt] = 0.0
     return signal, float(background.globalback), float(background.globalrms)
 
 
@@ -243,18 +249,23 @@ def _detect(clean: Image, spoilt: NDArray[np.bool_], fwhm: float) -> NDArray[np.
     noise = robust_scatter(sample[np.abs(sample - np.median(sample)) < 3.0 * noise]) if noise > 0 else noise
     if noise <= 0:
         return np.zeros(0, dtype=[("x", float)])
-    sep.set_extract_pixstack(max(300_000, clean.size // 2))
     threshold = DETECTION_SIGMA * noise
-    for _ in range(4):
+    ways = [(1.0, FEW_PIXELS), *((raised, max(FEW_PIXELS, clean.size // 2)) for raised in (1.0, 4.0, 16.0, 64.0))]
+    for raised, room in ways:  # of a nebula of many thousand pieces the bright ones are enough
+        sep.set_extract_pixstack(room)
         try:
             table: NDArray[np.void] = sep.extract(
-                smoothed, threshold, minarea=3, deblend_nthresh=16, filter_kernel=None, mask=spoilt
+                smoothed,
+                raised * threshold,
+                minarea=3,
+                deblend_nthresh=16,
+                filter_kernel=None,
+                mask=spoilt,
             )
             return table
         except Exception as error:  # sep raises nothing more special
             if "limit" not in str(error) and "full" not in str(error):
                 raise
-            threshold *= 4.0  # a nebula of many thousand pieces: the bright ones are enough
     return np.zeros(0, dtype=[("x", float)])
 
 
@@ -295,8 +306,8 @@ def _measure(
     flux, _, _ = sep.sum_circle(clean, x, y, aperture)
     radii = _half_light_radii(clean, x, y, 2.5 * fwhm)
     noise = np.sqrt(np.maximum(flux, 0.0) + np.pi * aperture**2 * sigma**2)
-    spoilt_share = sep.sum_circle(spoilt.astype(np.float64), x, y, aperture)[0] / (np.pi * aperture**2)
-    is_saturated = sep.sum_circle(saturated.astype(np.float64), x, y, aperture)[0] > 0
+    spoilt_share = sep.sum_circle(spoilt.astype(np.float32), x, y, aperture)[0] / (np.pi * aperture**2)
+    is_saturated = sep.sum_circle(saturated.astype(np.float32), x, y, aperture)[0] > 0
     with np.errstate(divide="ignore", invalid="ignore"):
         error = CENTROID_ERROR * fwhm * noise / flux
     error = np.hypot(np.hypot(error, ERROR_FLOOR), np.where(is_saturated, SATURATED_ERROR, 0.0))

@@ -33,7 +33,7 @@ from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.calibration import Calibration
 from nightdesk.steps.coefficient import find_coefficient
-from nightdesk.steps.combine import BYTES_OF_A_VALUE, Aligned, notebook_header
+from nightdesk.steps.combine import Aligned, notebook_header
 from nightdesk.steps.extinction import above_atmosphere
 from nightdesk.steps.grid import Grid
 from nightdesk.steps.isr import describe_notebook, describe_standard, require_member, require_sound, tell_airmass
@@ -210,15 +210,19 @@ class Fused(Work):
         """Return a frame's header above the atmosphere."""
         return self._source(name).header
 
-    def frame(self, step: str, name: str) -> Frame:
-        """Return a whole frame above the atmosphere, as its product would be."""
+    def image(self, name: str) -> tuple[NDArray[Any], NDArray[np.uint16] | None]:
+        """Return data and flags of a whole frame above the atmosphere, as its product would have them."""
         source = self._source(name)
-        ny, nx = source.rows.shape
-        data, variance, shared = (np.empty((ny, nx), self.settings.depth) for _ in range(3))
-        flags = np.empty((ny, nx), np.uint16)
-        for rows in self.settings.machine.blocks(ny, nx * BYTES_OF_A_VALUE):
-            data[rows], variance[rows], shared[rows], flags[rows] = self.calibrated(source, rows.start, rows.stop)
-        return Frame(data, variance, shared, flags, source.header)
+        ny = source.rows.shape[0]
+        data, flags = np.empty(source.rows.shape, self.settings.depth), np.empty(source.rows.shape, np.uint16)
+
+        def _fill(first: int) -> None:
+            rows = slice(first, min(first + CHUNK, ny))
+            data[rows], _, _, flags[rows] = self.calibrated(source, rows.start, rows.stop)
+
+        with ThreadPoolExecutor(self.settings.machine.workers) as pool:
+            list(pool.map(_fill, range(0, ny, CHUNK)))
+        return data, flags
 
     def look(self, step: str, name: str) -> Look:
         """Return what gives data and flags of small parts of a frame above the atmosphere."""

@@ -285,14 +285,18 @@ class Work:
 
         return _look
 
+    def image(self, name: str) -> tuple[NDArray[Any], NDArray[np.uint16] | None]:
+        """Return data and flags of a frame above the atmosphere."""
+        frame = self.frame(EXTINCTION, name)
+        return frame.data, frame.flags
+
     def stars(self, name: str) -> Stars:
         """Return the stars of a frame above the atmosphere; found once in a process."""
         recipe = self.recipe(EXTINCTION, name)
         if (known := _stars.get(recipe)) is None:
             from nightdesk.science.star import find_stars
 
-            frame = self.frame(EXTINCTION, name)
-            known = _stars[recipe] = find_stars(frame.data, frame.flags)
+            known = _stars[recipe] = find_stars(*self.image(name))
             while len(_stars) > MOST_STARS:
                 _stars.popitem(last=False)
         return known
