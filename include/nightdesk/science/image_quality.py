@@ -253,7 +253,7 @@ def _moments(
 def _cut(
     signal: NDArray[np.floating], flags: NDArray[np.uint16] | None, x: float, y: float, reach: int, sky: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Return the light about a position and the distances in x and y, or None where a pixel is missing."""
+    """Return the light about a position, the distances of columns and of rows; None where a pixel is missing."""
     column, row = round(x), round(y)
     ny, nx = signal.shape
     if column < reach or row < reach or column + reach >= nx or row + reach >= ny:
@@ -261,5 +261,5 @@ def _cut(
     part = (slice(row - reach, row + reach + 1), slice(column - reach, column + reach + 1))
     if flags is not None and (flags[part] & EXCLUDING).any():
         return None
-    rows, columns = np.mgrid[part]
-    return signal[part].astype(np.float64) - sky, columns - x, rows - y
+    around = np.arange(-reach, reach + 1, dtype=np.float64)
+    return signal[part].astype(np.float64) - sky, (around + column - x)[None, :], (around + row - y)[:, None]
