@@ -6,10 +6,9 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 from scipy.special import betainc, gammaln
 
-from nightdesk.science.star import Stars
+from nightdesk.science.star import Stars, squared_distances
 from nightdesk.science.transform import Transform, fit_transform
 
 Points = NDArray[np.float64]
@@ -201,6 +200,8 @@ def _most_voted(goal: Complexes, flipped: NDArray[np.bool_], length: Points) -> 
     """Return the hypotheses with the most neighbours; of neighbours those of the longest pairs first."""
     if len(goal) == 0:
         return np.zeros(0, dtype=np.intp)
+    from scipy.spatial import cKDTree  # a fifth of a second, which frames that lie on one another do without
+
     place = np.column_stack([goal.real, goal.imag, np.where(flipped, 1e6, 0.0)])
     tree = cKDTree(place)
     votes = tree.query_ball_point(place, VOTE_PIXELS, return_length=True)
@@ -212,6 +213,8 @@ def _best(hypotheses: list[Transform], stars: Stars, reference: Stars) -> Transf
     """Return the hypothesis on which most of the bright stars agree, fitted to these."""
     if not hypotheses:
         return None
+    from scipy.spatial import cKDTree
+
     points, there = stars.positions[: 2 * BRIGHTEST], reference.positions[: 2 * BRIGHTEST]
     tree = cKDTree(there)
     moved = np.stack([hypothesis.apply(points) for hypothesis in hypotheses])
@@ -226,9 +229,9 @@ def _partners(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Return the indices of stars that are each other's nearest within `radius`."""
     moved = transform.apply(stars.positions)
-    forth, there = cKDTree(reference.positions).query(moved, distance_upper_bound=radius)
-    _, back = cKDTree(moved).query(reference.positions, distance_upper_bound=radius)
-    mine = np.flatnonzero(np.isfinite(forth))
+    apart = squared_distances(moved, reference.positions)
+    there, back = apart.argmin(axis=1), apart.argmin(axis=0)
+    mine = np.flatnonzero(apart[np.arange(len(moved)), there] < radius**2)
     mutual = back[there[mine]] == mine
     return mine[mutual], there[mine][mutual]
 

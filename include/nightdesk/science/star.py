@@ -7,7 +7,6 @@ import numpy as np
 import sep
 from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
-from scipy.spatial import cKDTree
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.median import middle_values
@@ -153,6 +152,30 @@ def _neighbourhoods(image: Image, places: tuple[NDArray[np.intp], ...]) -> NDArr
         ],
         dtype=np.float64,
     )
+
+
+def squared_distances(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return how far some points are from others.
+
+    Parameters
+    ----------
+    some : ndarray, shape (n, 2)
+        Positions (x, y), in pixels.
+    others : ndarray, shape (m, 2)
+        The same.
+
+    Returns
+    -------
+    ndarray, shape (n, m)
+        In pixels squared.
+
+    Examples
+    --------
+    >>> squared_distances(np.array([[0.0, 0.0]]), np.array([[3.0, 4.0], [0.0, 2.0]]))
+    array([[25.,  4.]])
+    """
+    x, y = (np.subtract.outer(some[:, axis], others[:, axis]) for axis in (0, 1))
+    return np.asarray(x * x + y * y)
 
 
 def find_stars(image: ArrayLike, flags: ArrayLike | None = None) -> Stars:
@@ -337,5 +360,5 @@ def _without_doubles(stars: Stars, fwhm: float) -> Stars:
     """Drop the fainter of two detections whose centroids met."""
     if len(stars) < 2:
         return stars
-    pairs = cKDTree(stars.positions).query_pairs(0.5 * fwhm, output_type="ndarray")
-    return stars.chosen(np.setdiff1d(np.arange(len(stars)), pairs.max(axis=1) if len(pairs) else []).astype(int))
+    fainter, _ = np.nonzero(np.tril(squared_distances(stars.positions, stars.positions) <= (0.5 * fwhm) ** 2, -1))
+    return stars.chosen(np.setdiff1d(np.arange(len(stars)), fainter))
