@@ -88,8 +88,8 @@ def a_file_is_not_touched_while_it_is_written(desk: Desk) -> None:
     group, raws = desk.group("M5"), desk.raws("M5")[:3]
     desk.point("M5")
     desk.drop(*raws[:2])
-    # Long past the settling of the others: each part comes just when the file might be thought to have stalled.
-    expose_slowly(raws[2], desk.place(raws[2]), seconds=16, chunks=2)
+    # Long past the settling of the others, and longer than a file may stall; each part comes halfway to that.
+    expose_slowly(raws[2], desk.place(raws[2]), seconds=18, chunks=3)
     assert desk.starts(group) == 0
     desk.assert_green(group, desk.wait_for_run(group))
     assert desk.stacked(group) == [path.stem for path in raws]
