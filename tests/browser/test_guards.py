@@ -35,6 +35,7 @@ def addresses(night: Night) -> list[str]:
         f"pixel?{group}&step=stack&x=1&y=1",
         f"thumbnail?{group}",
         f"thumbnail?{group}&name={name}",
+        f"thumbnail?dag=reduce_group&run={night.run_id('NGC5949')}&note=true",
         f"download?{group}&what=stack",
         f"download?{group}&what=picture",
         f"download?{group}&what=manifest",
@@ -131,6 +132,10 @@ def test_no_page_has_a_script_or_a_style_in_it_or_an_address_of_another_host(ast
         "static/..%2f..%2f..%2f..%2f..%2f..%2fetc%2fpasswd",
         "static/vendor/uPlot.LICENSE",
         "static/",
+        "static/0123456789ab/../../app.py",
+        "static/0123456789ab/..%2f..%2fapp.py",
+        "thumbnail?dag=reduce_night&run={run}&note=true",
+        "thumbnail?note=true",
     ],
 )
 def test_nothing_outside_the_served_names_is_reached(astro: httpx.Client, night: Night, address: str) -> None:
@@ -246,3 +251,17 @@ def test_tiles_are_sent_as_they_are_and_kept_by_the_browser(astro: httpx.Client,
     for other in ("", "1", version + "0"):
         assert astro.get(address + other).headers["cache-control"] == "no-store"
     assert "no-store" in astro.get("nights").headers["cache-control"]
+
+
+def test_scripts_and_styles_are_kept_by_the_browser_until_they_change(astro: httpx.Client) -> None:
+    text = astro.get("nights").text
+    address = text.split('<link rel="stylesheet" href="')[1].split('"')[0]
+    assert address.startswith("static/")
+    packed = astro.get(address, headers={"accept-encoding": "gzip"})
+    plain = astro.get(address, headers={"accept-encoding": "identity"})
+    assert "immutable" in packed.headers["cache-control"]
+    assert (packed.headers["content-encoding"], plain.headers["content-encoding"]) == ("gzip", "identity")
+    assert packed.text == plain.text
+    for other in ("static/desk.css", "static/0123456789ab/desk.css"):  # as a page of before an update asks
+        assert astro.get(other).headers["cache-control"] == "no-cache"
+        assert astro.get(other).text == plain.text

@@ -411,6 +411,11 @@ def test_a_stack_that_counts_no_clipped_values_says_so(visit: Visitor, night: Ni
     expect(page.locator("#overlays")).to_contain_text("this stack has no count of them")
 
 
+PLACE_UNDER = """([x, y]) => { const b = deskViewer.canvas.getBoundingClientRect();
+  return deskViewer.toImage({ x: (x - b.left) * deskViewer.canvas.width / b.width,
+                              y: (y - b.top) * deskViewer.canvas.height / b.height }); }"""
+
+
 def test_the_histogram_is_dragged_and_the_wheel_zooms_about_the_cursor(visit: Visitor, night: Night) -> None:
     astro = visit()
     page = astro.open_desk("stack", group=night.run_id("NGC5949"))
@@ -431,16 +436,35 @@ def test_the_histogram_is_dragged_and_the_wheel_zooms_about_the_cursor(visit: Vi
     box = page.locator("#view").bounding_box()
     assert box is not None
     at = {"x": round(box["x"] + box["width"] * 0.7), "y": round(box["y"] + box["height"] * 0.3)}
-    under = (
-        "([x, y]) => { const b = deskViewer.canvas.getBoundingClientRect();"
-        " return deskViewer.toImage({ x: (x - b.left) * deskViewer.canvas.width / b.width,"
-        " y: (y - b.top) * deskViewer.canvas.height / b.height }); }"
-    )
     page.mouse.move(at["x"], at["y"])
-    place, scale = page.evaluate(under, [at["x"], at["y"]]), page.evaluate(VIEW)["scale"]
+    place, scale = page.evaluate(PLACE_UNDER, [at["x"], at["y"]]), page.evaluate(VIEW)["scale"]
     page.mouse.wheel(0, -240)
     astro.wait("zoom", f"() => deskViewer.view.scale > {scale}")
-    assert page.evaluate(under, [at["x"], at["y"]]) == pytest.approx(place, abs=1e-6)
+    assert page.evaluate(PLACE_UNDER, [at["x"], at["y"]]) == pytest.approx(place, abs=1e-6)
+
+
+def test_a_drag_moves_the_image_and_two_fingers_zoom_it(visit: Visitor, night: Night) -> None:
+    astro = visit(viewport={"width": 820, "height": 1180}, has_touch=True)
+    page = astro.open_desk("stack", group=night.run_id("NGC5949"))
+    astro.wait_for_viewer()
+    page.evaluate("() => deskViewer.setView({ x: 600, y: 550, scale: 1 })")
+    box = page.locator("#view").bounding_box()
+    assert box is not None
+    x, y = (round(box[side] + box[length] / 2) for side, length in (("x", "width"), ("y", "height")))
+    held = page.evaluate(PLACE_UNDER, [x, y])
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 90, y - 40, steps=5)
+    page.mouse.up()
+    assert page.evaluate(PLACE_UNDER, [x + 90, y - 40]) == pytest.approx(held, abs=1e-6)
+    fingers = astro.context.new_cdp_session(page)
+    held = page.evaluate(PLACE_UNDER, [x, y])
+    for kind, apart in (("touchStart", 40), ("touchMove", 60), ("touchMove", 80), ("touchEnd", 0)):
+        points = [{"x": x - apart, "y": y, "id": 0}, {"x": x + apart, "y": y, "id": 1}] if apart else []
+        fingers.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    astro.wait("zoom", "() => deskViewer.view.scale > 1.5")
+    assert page.evaluate(VIEW)["scale"] == pytest.approx(2.0, rel=0.05)
+    assert page.evaluate(PLACE_UNDER, [x, y]) == pytest.approx(held, abs=3)
 
 
 def test_keys_act_in_the_viewer_and_nowhere_else(visit: Visitor, night: Night) -> None:
@@ -600,7 +624,7 @@ def test_the_report_is_one_file(visit: Visitor, night: Night) -> None:
     reader.close()
 
 
-PAGES = ["nights", "stack", "frames", "frame", "pick", "report", "sorry"]
+PAGES = ["nights", "stack", "frames", "frame", "pick", "report", "sorry", "other"]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -618,7 +642,9 @@ def test_everybody_can_read_and_use_the_pages(visit: Visitor, night: Night, page
         astro.page.set_content((night.root / "processed" / "reports" / f"{night.date}.html").read_text())
         page = astro.page
     else:
-        page = astro.open_desk("stack" if page_name == "sorry" else page_name, **values)
+        if page_name == "other":  # what the tabs say on the runs of other Dags
+            values = {"dag": "reduce_night", "run": "by_hand"}
+        page = astro.open_desk("stack" if page_name in ("sorry", "other") else page_name, **values)
         assert page.evaluate("() => document.documentElement.classList.contains('dark')") == (theme == "dark")
     if page_name in ("stack", "frame", "pick"):
         astro.wait_for_viewer()

@@ -208,7 +208,7 @@ function joinZoom(viewer) {
   byId("one").addEventListener("click", () => viewer.oneToOne());
   byId("in").addEventListener("click", () => viewer.zoom(2));
   byId("out").addEventListener("click", () => viewer.zoom(0.5));
-  viewer.addEventListener("view", () => { byId("zoom").textContent = `${short(100 * viewer.view.scale)} %`; });
+  viewer.addEventListener("view", () => { byId("zoom").textContent = `${Number((100 * viewer.view.scale).toPrecision(3))} %`; });
 }
 
 function joinKeys(viewer, blinker) {
