@@ -72,9 +72,10 @@ def test_a_run_at_work_is_seen_at_work(visit: Visitor, night: Night) -> None:
         page = astro.open_desk("nights")
         expect(page.locator("tr", has_text=EVIL_TARGET).locator("a.run")).to_have_text(re.compile("queued|running"))
         page.get_by_text("1 rejected file").click()
-        astro.picture("nights", height=1000)
+        page.evaluate("() => scrollTo(0, 0)")
+        astro.picture("nights", height=1060)
         page.evaluate("() => { document.documentElement.classList.add('dark'); }")
-        astro.picture("nights-dark", height=1000)
+        astro.picture("nights-dark", height=1060)
         night.wait("end of that run", lambda: client.get(run).json()["state"] == "success" or None)
 
 
