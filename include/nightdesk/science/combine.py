@@ -17,6 +17,7 @@ from nightdesk.science.stack_variance import (
     full_median_variance,
     mean_variance,
     median_variance,
+    sum_in_order,
 )
 
 Method = Literal["median", "clipped", "mean", "weighted"]
@@ -243,7 +244,7 @@ class Cubes:
         mean = np.zeros(self.shape)
         for value, weight in zip(self.values, recipe.weights, strict=True):
             mean += weight * value
-        total = sum(recipe.weights.tolist())
+        total = sum_in_order(recipe.weights)
         return mean / (total if total > 0 else 1.0), full_mean_variance(
             self.variances, self.shared, weights=recipe.weights, offset_groups=recipe.offset_groups
         )

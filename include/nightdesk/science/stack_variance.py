@@ -26,6 +26,22 @@ Cube = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 
+def sum_in_order(values: NDArray[np.float64]) -> float:
+    """Add values one after the other, as the compiled loops do: ``sum`` of Python 3.12 makes up for lost digits.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        At least one.
+
+    Returns
+    -------
+    float
+        The same bits with any Python and numpy.
+    """
+    return float(np.add.accumulate(values)[-1])
+
+
 def share_variance(variance: Image, sky_variance: Image, sigmas: NDArray[np.float64]) -> Cube:
     r"""Tell from one variance of a pixel what each frame's variance is there, by the noise of its sky.
 
@@ -204,7 +220,7 @@ def full_mean_variance(
     ndarray, shape (ny, nx)
         Variance of the mean, in electrons squared.
     """
-    total = sum(weights.tolist())
+    total = sum_in_order(weights)
     variance = np.zeros(variances.shape[1:])
     for whole, part, weight in zip(variances, shared, weights, strict=True):
         variance += weight**2 * np.maximum(whole - part, 0.0)

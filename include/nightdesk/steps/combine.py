@@ -400,8 +400,8 @@ def _read_noise(frames: Sequence[Aligned], method: str) -> float:
         given = _weights(frames)
         weights = [1.0 / (f.noise * f.scale) ** 2 for f in frames] if given is None else given.tolist()
     c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
-    squares = sum((weight * noise) ** 2 for weight, noise in zip(weights, noises, strict=True))
-    return math.sqrt(c_n * squares) / sum(weights)
+    squares = math.fsum((weight * noise) ** 2 for weight, noise in zip(weights, noises, strict=True))
+    return math.sqrt(c_n * squares) / math.fsum(weights)
 
 
 def _weights(frames: Sequence[Aligned]) -> NDArray[np.float64] | None:
@@ -418,7 +418,9 @@ def _correlation(frames: list[Aligned], method: str) -> float:
     neighbours do not share: c_n - 1 times the variance of the mean.
     """
     noises = [frame.noise**2 * frame.scale**2 for frame in frames]
-    mean = sum(frame.correlation * noise for frame, noise in zip(frames, noises, strict=True)) / (sum(noises) or 1.0)
+    mean = math.fsum(frame.correlation * noise for frame, noise in zip(frames, noises, strict=True)) / (
+        math.fsum(noises) or 1.0
+    )
     c_n = median_variance_factor(len(frames)) if method == "median" else 1.0
     return (c_n + mean - 1.0) / c_n
 

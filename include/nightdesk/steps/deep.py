@@ -425,11 +425,11 @@ def _header(settings: Settings, nights: list[_Night], combined: Combined, origin
     _add_when(header, sorted((night.frame.header for night in nights), key=lambda one: str(one.get("DATE-BEG", ""))))
     read_noises = [night.weight * night.scale * float(night.frame.header.get("RDNOISE", 0.0)) for night in nights]
     header["RDNOISE"] = (
-        math.hypot(*read_noises) / sum(night.weight for night in nights),
+        math.hypot(*read_noises) / math.fsum(night.weight for night in nights),
         "read noise of the stack (e-)",
     )
     header["COMBMETH"] = ("weighted", "one weight per night")
-    total = sum(night.weight for night in nights)
+    total = math.fsum(night.weight for night in nights)
     for number, night in enumerate(nights, start=1):
         header[f"NIGHT{number:03d}"] = (night.name, "a night combined")
         header[f"SCAL{number:04d}"] = (night.scale, "factor it was multiplied by")
@@ -439,7 +439,7 @@ def _header(settings: Settings, nights: list[_Night], combined: Combined, origin
         header[f"ARSN{number:04d}"] = (night.matches, "stars that told it; 0: the reference night")
     noises = [night.weight**2 * night.noise**2 * night.scale**2 for night in nights]
     factors = [night.variance_factor for night in nights]
-    correlation = sum(f * v for f, v in zip(factors, noises, strict=True)) / (sum(noises) or 1.0)
+    correlation = math.fsum(f * v for f, v in zip(factors, noises, strict=True)) / (math.fsum(noises) or 1.0)
     header["CORRFACT"] = (correlation, "x sum of VAR: variance of a large area")
     header["NREJ"] = (int(combined.rejected_by_frame.sum()), "values clipped")
     resampled = correlation > 1.0
@@ -461,7 +461,7 @@ def _add_when(header: fits.Header, nights: list[fits.Header]) -> None:
     """Write down when, how long and through which air the nights were taken, the oldest first."""
     times = [float(one.get("TEXPTIME", 0.0)) for one in nights]
     weights = [seconds or 1.0 for seconds in times]
-    header["TEXPTIME"] = (sum(times), "exposure of all nights (s)")
+    header["TEXPTIME"] = (math.fsum(times), "exposure of all nights (s)")
     if all("DATE-BEG" in one and "DATE-END" in one for one in nights):
         header["DATE-BEG"] = (nights[0]["DATE-BEG"], "start of the first frame (UTC)")
         header["DATE-END"] = (max(one["DATE-END"] for one in nights), "end of the last frame (UTC)")

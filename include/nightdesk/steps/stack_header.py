@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -155,9 +156,9 @@ def _name_keyword(number: int) -> str:
 
 def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: Sequence[fits.Header]) -> None:
     times = exposures(work, names, headers)
-    meant = sum(times) / len(times) if work.settings.combine.scale == "none" else times[0]
+    meant = math.fsum(times) / len(times) if work.settings.combine.scale == "none" else times[0]
     header["EXPTIME"] = (meant, "exposure that the pixels mean (s)")
-    header["TEXPTIME"] = (sum(times), "exposure of all frames (s)")
+    header["TEXPTIME"] = (math.fsum(times), "exposure of all frames (s)")
     starts = [_start(work, name, one) for name, one in zip(names, headers, strict=True)]
     known = [(start, seconds) for start, seconds in zip(starts, times, strict=True) if start is not None]
     if not known:
@@ -169,7 +170,7 @@ def _add_times(header: fits.Header, work: Work, names: Sequence[str], headers: S
     )
     middles = [(start + timedelta(seconds=seconds / 2)).timestamp() for start, seconds in known]
     weights = [seconds or 1.0 for _, seconds in known]
-    average = sum(m * w for m, w in zip(middles, weights, strict=True)) / sum(weights)
+    average = math.fsum(m * w for m, w in zip(middles, weights, strict=True)) / math.fsum(weights)
     header["DATE-AVG"] = (_iso(datetime.fromtimestamp(average, UTC)), "exposure-weighted middle (UTC)")
 
 
@@ -214,7 +215,7 @@ def _add_airmass(header: fits.Header, work: Work, names: Sequence[str], headers:
     if len(airmasses) != len(headers):
         return
     weights = [seconds or 1.0 for seconds in exposures(work, names, headers)]
-    mean = sum(a * w for a, w in zip(airmasses, weights, strict=True)) / sum(weights)
+    mean = math.fsum(a * w for a, w in zip(airmasses, weights, strict=True)) / math.fsum(weights)
     header["AIRMASS"] = (mean, "exposure-weighted mean airmass")
     header["AIRMSTRT"] = (airmasses[0], "airmass of the first frame")
     header["AIRMEND"] = (airmasses[-1], "airmass of the last frame")
