@@ -187,6 +187,20 @@ def test_unequal_noise_counts_frames_at_each_pixel() -> None:
     assert figures(stack) == pytest.approx((10.5, 4.5, 0, 2))
 
 
+@pytest.mark.parametrize("starlight", [0.0, 30.0, 3000.0])
+@pytest.mark.parametrize("left", [12, 31, 32, 39])
+def test_a_choice_of_frames_is_as_noisy_as_a_stack_of_them(starlight: float, left: int) -> None:
+    """Whether their noise comes from a table, or from a formula where hardly two pixels have the same choice."""
+    n = 40
+    sigmas = np.linspace(3.0, 9.0, n)
+    variances, values = (sigmas**2 + starlight).tolist(), np.linspace(90.0, 110.0, n).tolist()
+    used = np.sort(np.random.default_rng(left).permutation(n)[:left])
+    flags = [0 if number in used else BAD_PIXEL for number in range(n)]
+    some = stack_pixel(values, variances, sigmas=sigmas.tolist(), flags=flags)
+    alone = stack_pixel(*([figures[i] for i in used] for figures in (values, variances)), sigmas=sigmas[used].tolist())
+    assert some.variance.item() == pytest.approx(alone.variance.item(), rel=2e-4)
+
+
 @pytest.mark.parametrize(
     ("groups", "m"), [([0, 1, 2, 3], 4.0), ([0, 0, 0, 0], 1.0), ([0, 0, 1, 1], 2.0), ([0, 0, 0, 1], 1.6)]
 )

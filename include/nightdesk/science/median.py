@@ -5,7 +5,7 @@ from functools import cache
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science import compiled
 from nightdesk.science.network import middle_places, network, run_network
@@ -205,7 +205,7 @@ def unequal_median_variance(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
     if n < 1:
         raise ValueError("A median needs at least one value, not 0.")
     if n > INTEGRATED:
-        power = -1.0 + 1.75 / n
+        power = float(many_median_power(n))
         return np.asarray(median_variance_factor(n) / n * np.mean(sigmas**power, axis=1) ** (2.0 / power))
     h = n // 2
     start = n / np.sum(1.0 / sigmas, axis=1, keepdims=True)  # the noise at the centre, which the nodes resolve
@@ -220,6 +220,22 @@ def unequal_median_variance(sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
     middle, gap = x[:, :, None], x[:, None, :]
     apart = _counts_below(sigmas, middle - gap / 2.0, middle + gap / 2.0, h)[h]
     return np.asarray(of_ends - np.sum(apart * dx[:, :, None] * dx[:, None, :], axis=(1, 2)))
+
+
+def many_median_power(n: ArrayLike) -> NDArray[np.float64]:
+    """Return the power p by whose mean the noise of many values tells that of their median.
+
+    Parameters
+    ----------
+    n : array_like of int
+        How many values, more than 31.
+
+    Returns
+    -------
+    ndarray
+        See :func:`unequal_median_variance`.
+    """
+    return -1.0 + 1.75 / np.asarray(n)
 
 
 def _counts_below(

@@ -7,7 +7,13 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 
-from nightdesk.science.median import median_variance_factor, median_variance_factors, unequal_median_variance
+from nightdesk.science.median import (
+    INTEGRATED,
+    many_median_power,
+    median_variance_factor,
+    median_variance_factors,
+    unequal_median_variance,
+)
 
 NODES: Final = 4096
 """Steps of the table by which unequal noise is looked up."""
@@ -239,13 +245,31 @@ def _median_noise(independent: Cube, used: Mask, sigmas: NDArray[np.float64]) ->
         return mean
     if len(sigmas) >= MANY and sigmas.max() <= MILD * sigmas.min():
         return _mild_noise(mean, used, sigmas)
-    noise = np.zeros(mean.shape)
-    patterns, which = np.unique(used.reshape(len(used), -1), axis=1, return_inverse=True)
+    noise, count = np.zeros(mean.shape), np.count_nonzero(used, axis=0)
+    many = (count > INTEGRATED) & (count < len(used))  # hardly two pixels have the same choice of so many frames
+    noise[many] = _noise_of_many(mean[many], used[:, many], sigmas)
+    few = (count > 0) & ~many
+    patterns, which = np.unique(used[:, few], axis=1, return_inverse=True)
+    means, noises = mean[few], np.zeros(len(which))
     for number, pattern in enumerate(patterns.T):
-        if pattern.any():
-            places = (which == number).reshape(mean.shape)
-            noise[places] = _noise_of_all(mean[places], sigmas[pattern])
+        places = which == number
+        noises[places] = _noise_of_all(means[places], sigmas[pattern])
+    noise[few] = noises
     return noise
+
+
+def _noise_of_many(mean: NDArray[np.float64], used: Mask, sigmas: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Do that for pixels with a choice of many frames each, by the formula that fills the tables of so many."""
+    squares, count = sigmas**2, np.count_nonzero(used, axis=0)
+    sky, total = np.zeros(mean.shape), np.zeros(mean.shape)
+    for square, there in zip(squares.tolist(), used, strict=True):
+        sky += square * there
+    sky = np.maximum(sky / count, TINY)
+    share = sky / (sky + np.maximum(mean - sky, 0.0))
+    power = many_median_power(count) / 2.0
+    for square, there in zip(squares.tolist(), used, strict=True):
+        total += np.maximum(1.0 + (square / sky - 1.0) * share, TINY) ** power * there
+    return np.asarray(mean * (total / count) ** (1.0 / power))
 
 
 def _mild_noise(mean: Image, used: Mask, sigmas: NDArray[np.float64]) -> Image:
