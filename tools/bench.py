@@ -336,6 +336,7 @@ def main() -> None:
     there = {"ccdproc": bool(find_spec("ccdproc")), "Siril (no shift, no variance)": bool(shutil.which("siril-cli"))}
     ways = [way for way in WAYS if there.get(way, True)]
     nights = [(frames, options.size) for frames in options.frames] + ([(10, options.large)] if options.large else [])
+    nights.sort(key=lambda night: night[0] * night[1] ** 2)
     lines: list[str] = []
     with tempfile.TemporaryDirectory() as scratch:
         for frames, size in nights:
@@ -346,7 +347,8 @@ def main() -> None:
                     runs[way].append(measure(way, night))
                     print(f"{frames} x {size}: {way}: {runs[way][-1]}", flush=True)
             lines += ["", f"## {frames} frames of {size} x {size}, {options.turns} turns", "", *table(runs)]
-    options.out.write_text("\n".join([HEAD.strip(), "", *machine(), *lines, ""]))
+            # After each night: the longest come last, and who does not wait for them has the others.
+            options.out.write_text("\n".join([HEAD.strip(), "", *machine(), *lines, ""]))
 
 
 def simulated(place: Path, frames: int, size: int) -> Path:
