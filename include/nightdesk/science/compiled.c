@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "networks.h"
+
 #if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
 #define MANY_MACHINES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -41,6 +43,37 @@ typedef struct {
     int32_t a, b, kind;
 } step;
 
+#define BOTH(a, b)                                                                                                     \
+    {                                                                                                                  \
+        const double p = v[a], q = v[b];                                                                               \
+        v[a] = p < q ? p : q;                                                                                          \
+        v[b] = p < q ? q : p;                                                                                          \
+    }
+#define SMALLER(a, b) v[a] = v[a] < v[b] ? v[a] : v[b];
+#define LARGER(a, b) v[b] = v[a] < v[b] ? v[b] : v[a];
+#define MIDDLE_OF(n)                                                                                                   \
+    case n:                                                                                                            \
+        for (ptrdiff_t x = 0; x < size; x++) {                                                                         \
+            double v[n];                                                                                               \
+            for (int i = 0; i < n; i++)                                                                                \
+                v[i] = values[i * stride + x];                                                                         \
+            NETWORK_##n                                                                                                \
+            lower[x] = v[(n - 1) / 2];                                                                                 \
+            upper[x] = v[n / 2];                                                                                       \
+        }                                                                                                              \
+        return 1;
+
+/* The two middle values of a few, which stay in registers from the first step to the last; 0 if there are more. */
+MANY_MACHINES int middle_of_few(const double *restrict values, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t size,
+                                double *restrict lower, double *restrict upper)
+{
+    switch (n) {
+        EACH_NETWORK(MIDDLE_OF)
+    default:
+        return 0;
+    }
+}
+
 static inline __attribute__((always_inline)) void run_network(lanes *restrict rows, const step *steps, ptrdiff_t count)
 {
     for (ptrdiff_t k = 0; k < count; k++) {
@@ -61,11 +94,26 @@ static inline __attribute__((always_inline)) void run_network(lanes *restrict ro
     }
 }
 
+/* The two middle values of each pixel of a tile to their places. */
+static inline __attribute__((always_inline)) void middle_of_tile(lanes *restrict rows, ptrdiff_t n, const step *steps,
+                                                                 ptrdiff_t count)
+{
+    double lower[TILE], upper[TILE];
+    if (!middle_of_few(rows[0], TILE, n, TILE, lower, upper)) {
+        run_network(rows, steps, count);
+        return;
+    }
+    memcpy(rows[(n - 1) / 2], lower, sizeof lower);
+    memcpy(rows[n / 2], upper, sizeof upper);
+}
+
 /* The two middle values of each pixel. `used` may be NULL; else values that do not count become in turn +inf and
  * -inf, so that the middle of the others stays in the middle of the network. */
 EXPORT MANY_MACHINES int nd_middle(const double *values, const uint8_t *used, ptrdiff_t n, ptrdiff_t size,
                                    const step *steps, ptrdiff_t count, double *lower, double *upper)
 {
+    if (!used && middle_of_few(values, size, n, size, lower, upper))
+        return 0;
     lanes *rows = malloc((size_t)n * sizeof(lanes));
     if (!rows)
         return 1;
@@ -89,7 +137,10 @@ EXPORT MANY_MACHINES int nd_middle(const double *values, const uint8_t *used, pt
                 kept[x] += counts[x] != 0;
             }
         }
-        run_network(rows, steps, count);
+        if (used && n % 2) /* the value below the middle is wanted too */
+            run_network(rows, steps, count);
+        else
+            middle_of_tile(rows, n, steps, count);
         for (int x = 0; x < width; x++) {
             const double one = rows[first][x], two = rows[second][x];
             if (!used) {
@@ -175,8 +226,8 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
                 for (int x = width; x < TILE; x++)
                     signal[i][x] = noise[i][x] = 0.0;
             }
-            run_network(signal, steps, count);
-            run_network(noise, steps, count);
+            middle_of_tile(signal, n, steps, count);
+            middle_of_tile(noise, n, steps, count);
             double *d = data + r * nx + start, *v = variance + r * nx + start;
             uint8_t *bad = strange + r * nx + start;
             for (int x = 0; x < width; x++) {
@@ -464,7 +515,7 @@ EXPORT MANY_MACHINES int nd_easy(const double *values, ptrdiff_t value_stride, c
         for (ptrdiff_t i = 0; i < n; i++)
             add_to_sums(&total, rows[i], values + i * value_stride + start, variances + i * variance_stride + start,
                         shared + i * shared_stride + start, flags + i * flag_stride + start, width);
-        run_network(rows, steps, count);
+        middle_of_tile(rows, n, steps, count);
         judge(&total, rows, n, hardness, &before, out, start, width);
     }
     const int failed = !rows || !spare;
@@ -541,7 +592,7 @@ EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t r
                 }
                 add_to_sums(&total, rows[i], value, whole, part, bits, width);
             }
-            run_network(rows, steps, count);
+            middle_of_tile(rows, n, steps, count);
             judge(&total, rows, n, hardness, &before, out, r * nx + start, width);
         }
     free(rows);
