@@ -459,9 +459,9 @@ class Machine(_Table):
         """How many threads compute."""
         return self.threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2)
 
-    def blocks(self, rows: int, bytes_of_a_row: int) -> list[slice]:
-        """Return blocks of rows, so large that those in work fit into the memory."""
-        step = max(1, min(rows, int(self.memory * 1e6) // (bytes_of_a_row * self.workers)))
+    def blocks(self, rows: int, bytes_of_a_row: int, *, most: int | None = None) -> list[slice]:
+        """Return blocks of rows, `most` or fewer each, so large that those in work fit into the memory."""
+        step = max(1, min(most or rows, rows, int(self.memory * 1e6) // (bytes_of_a_row * self.workers)))
         return [slice(first, min(first + step, rows)) for first in range(0, rows, step)]
 
 

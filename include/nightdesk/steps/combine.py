@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
-from nightdesk.io.frame import RECIPE, Frame, open_frame, read_recipe, write_frame
+from nightdesk.io.frame import RECIPE, Frame, RowFrame, open_frame, read_recipe, write_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
@@ -131,7 +131,7 @@ def _total_exposure(work: Work, chosen: list[str]) -> float:
     return float(value) if isinstance(value, (int, float)) else 0.0
 
 
-_Stack = tuple[Frame, list[Any], list[str]]
+_Stack = tuple[Frame | RowFrame, list[Any], list[str]]
 
 
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
@@ -204,15 +204,23 @@ class Aligned:
         """Return rows of data, variance, shared variance and flags, as they are."""
         raise NotImplementedError
 
+    def sample(self, rows: Sequence[slice]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return data, variance and flags of strips of rows, one below the other, as they are."""
+        blocks = [self.block(part.start, part.stop) for part in rows]
+        data, variance, _, flags = (
+            blocks[0] if len(blocks) == 1 else map(np.concatenate, zip(*blocks, strict=True))
+        )
+        return data, variance, flags
+
     def measure(self) -> None:
         """Measure the sky and its noise, as the frame's own units have them."""
-        looks: dict[tuple[int, int], tuple[NDArray[Any], ...]] = {}
+        looks: dict[tuple[tuple[int, int], ...], tuple[NDArray[Any], ...]] = {}
 
-        def _look(rows: slice, plane: int) -> tuple[NDArray[Any], NDArray[Any]]:
-            place = (rows.start or 0, self.shape[0] if rows.stop is None else rows.stop)
-            if place not in looks:
-                looks[place] = self.block(*place)
-            return looks[place][plane], looks[place][3]
+        def _look(rows: Sequence[slice], plane: int) -> tuple[NDArray[Any], NDArray[Any]]:
+            strips = tuple((part.start, part.stop) for part in rows)
+            if strips not in looks:
+                looks[strips] = self.sample(rows)
+            return looks[strips][plane], looks[strips][2]
 
         try:
             self.sky, _ = sky_of_rows(lambda rows: _look(rows, 0), self.shape)

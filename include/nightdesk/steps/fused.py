@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nightdesk.errors import FrameError, FrameLost, StaleProduct
-from nightdesk.io.frame import RECIPE, Frame
+from nightdesk.io.frame import RECIPE, Frame, RowFrame
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.rows import RawRows, open_rows
@@ -29,6 +29,7 @@ from nightdesk.science.easy import Easy, clip_rule
 from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
+from nightdesk.steps.ahead import RowsAhead
 from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.calibration import Calibration
@@ -57,6 +58,9 @@ if TYPE_CHECKING:
 
 CHUNK = 32
 """Rows for which the masters are prepared at once."""
+
+ROWS_AHEAD = 128
+"""Of the notebook's stack, made at once at most: the first are on their way to the disk while the next are made."""
 
 BYTES_OF_MASTERS = 50
 """Of a pixel, prepared."""
@@ -447,8 +451,8 @@ class Fused(Work):
         }
         return prepare_masters(shape, **scalars, **part)
 
-    def notebook_stack(self, names: Sequence[str]) -> Frame:
-        """Return the stack as the notebook made it."""
+    def notebook_stack(self, names: Sequence[str]) -> RowFrame:
+        """Return the stack as the notebook made it; its rows are computed while those before are written."""
         grid, machine = self.grid, self.settings.machine
         assert grid is not None
         assert self._calibration is not None
@@ -457,14 +461,14 @@ class Fused(Work):
         masters = self._calibration.masters((ny, nx))
         bias, flat = masters["bias"].data, masters["flat"].data
         moves = [(int(grid.shifts[name][0]), int(grid.shifts[name][1])) for name in names]
-        data, variance = np.empty((ny, nx)), np.empty((ny, nx))
         zeros = {source.rows.zero for source in sources}
         quick = compiled.available() and all(source.rows.is_count for source in sources) and len(zeros) == 1
         kind = "f4" if bias.dtype == flat.dtype == np.float32 else "f8"
         solid = [np.ascontiguousarray(plane, dtype=kind) for plane in (bias, flat)] if quick else []
 
-        def _combine(rows: slice) -> None:
-            """Fill some rows of the stack."""
+        def _combine(rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+            """Make some rows of the stack."""
+            data, variance = (np.empty((rows.stop - rows.start, nx)) for _ in range(2))
             numbers = [(np.arange(rows.start, rows.stop) - dy) % ny for _, dy in moves]
             stored = [_stored(source, wanted) for source, wanted in zip(sources, numbers, strict=True)]
             hard = np.ones((rows.stop - rows.start, nx), bool)
@@ -478,8 +482,8 @@ class Fused(Work):
                     gains=np.array([source.arguments["gain"] for source in sources]),
                     factors=np.array([source.factor for source in sources]),
                     dx=np.array([dx for dx, _ in moves], np.int32),
-                    data=data[rows],
-                    variance=variance[rows],
+                    data=data,
+                    variance=variance,
                 )
             lines = np.flatnonzero(hard.any(axis=1))
             if lines.size:
@@ -492,13 +496,14 @@ class Fused(Work):
                         signal = signal * source.factor
                     cubes[0][number] = np.roll(signal, moves[number][0], axis=1)
                     cubes[1][number] = np.roll(noise, moves[number][0], axis=1)
-                data[rows][lines] = notebook.median(cubes[0])
-                variance[rows][lines] = notebook.median(cubes[1]) / len(sources)
+                data[lines] = notebook.median(cubes[0])
+                variance[lines] = notebook.median(cubes[1]) / len(sources)
+            return data, variance
 
         bytes_of_a_value = 8 if quick else 40
-        with ThreadPoolExecutor(machine.workers) as pool:
-            list(pool.map(_combine, machine.blocks(ny, len(sources) * nx * bytes_of_a_value)))
-        return Frame(data, variance, None, None, notebook_header(self.headers[names[0]], names))
+        blocks = machine.blocks(ny, len(sources) * nx * bytes_of_a_value, most=ROWS_AHEAD)
+        header = notebook_header(self.headers[names[0]], names)
+        return RowFrame((ny, nx), header, RowsAhead(_combine, blocks, machine.workers), standard=False)
 
 
 def _as_read_back(header: fits.Header, *, scientific: bool) -> fits.Header:
@@ -547,6 +552,12 @@ class _Live(Aligned):
         cubes = (empty[0], empty[1], empty[2], np.full((last - first, nx), NO_DATA, np.uint16))
         self._lay(first, last, cubes)
         return cubes
+
+    def sample(self, rows: Sequence[slice]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Return data, variance and flags of strips of rows of the grid, one below the other."""
+        if not (compiled.available() and self.is_plain):
+            return super().sample(rows)
+        return compiled.laid_rows([self._work.laid(self, part) for part in rows], rows, self.shape[1])
 
     def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
         """Return data and flags of a part of the grid; a small one without the rest of its rows."""
