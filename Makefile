@@ -7,7 +7,7 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 UV_VERSION := 0.13.9
-LOOPS := include/nightdesk/science/compiled.c include/nightdesk/science/networks.h
+LOOPS := $(addprefix include/nightdesk/science/,compiled.c middle.h networks.h)
 
 # Where `make up` finds the data, its configuration, Airflow's home and the web UI.
 DATA ?=

@@ -1,6 +1,6 @@
 """Write the networks of few values as C, so that a compiler can keep all values of a pixel in registers.
 
-``python tools/networks.py`` writes science/networks.h, which compiled.c includes. The steps are those of
+``python tools/networks.py`` writes science/networks.h, which middle.h includes. The steps are those of
 nightdesk.science.network, one after the other, so all ways give the same bits.
 """
 
@@ -11,8 +11,8 @@ from pathlib import Path
 from nightdesk.science.network import BOTH, SMALLER, middle_places, network
 
 HEADER = Path(__file__).resolve().parent.parent / "include" / "nightdesk" / "science" / "networks.h"
-FEW = range(2, 17)
-"""So many values have room in the registers of today's processors; of more the compilers make no vectors."""
+FEW = range(2, 33)
+"""So many values have room in the registers of today's widest processors."""
 
 HEAD = """\
 /* Steps that bring the middle values of a few to their places; BOTH, SMALLER and LARGER say what a step keeps.

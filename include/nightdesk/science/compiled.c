@@ -10,9 +10,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "networks.h"
+#include "middle.h"
 
-#if defined(__x86_64__) && defined(__gnu_linux__) && defined(__GNUC__) && !defined(__clang__)
+#if HAS_VECTORS
 #define MANY_MACHINES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MANY_MACHINES
@@ -23,88 +23,25 @@
 #define EXPORT __attribute__((visibility("default")))
 #endif
 
-#define TILE 64
 /* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
 #define VERSION 4
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
 
-typedef double lanes[TILE];
-
 EXPORT int nd_version(void)
 {
     return VERSION;
 }
 
-/* One step of a network: the smaller of two rows to `a`, the larger to `b`. `kind` 1 needs the smaller alone, 2 the
- * larger. */
-typedef struct {
-    int32_t a, b, kind;
-} step;
-
-#define BOTH(a, b)                                                                                                     \
-    {                                                                                                                  \
-        const double p = v[a], q = v[b];                                                                               \
-        v[a] = p < q ? p : q;                                                                                          \
-        v[b] = p < q ? q : p;                                                                                          \
-    }
-#define SMALLER(a, b) v[a] = v[a] < v[b] ? v[a] : v[b];
-#define LARGER(a, b) v[b] = v[a] < v[b] ? v[b] : v[a];
-#define MIDDLE_OF(n)                                                                                                   \
-    case n:                                                                                                            \
-        for (ptrdiff_t x = 0; x < size; x++) {                                                                         \
-            double v[n];                                                                                               \
-            for (int i = 0; i < n; i++)                                                                                \
-                v[i] = values[i * stride + x];                                                                         \
-            NETWORK_##n                                                                                                \
-            lower[x] = v[(n - 1) / 2];                                                                                 \
-            upper[x] = v[n / 2];                                                                                       \
-        }                                                                                                              \
-        return 1;
-
-/* The two middle values of a few, which stay in registers from the first step to the last; 0 if there are more. */
-MANY_MACHINES int middle_of_few(const double *restrict values, ptrdiff_t stride, ptrdiff_t n, ptrdiff_t size,
-                                double *restrict lower, double *restrict upper)
+/* Vectors of so many doubles at most, for tests: all give the same bits. */
+EXPORT void nd_widest(int doubles)
 {
-    switch (n) {
-        EACH_NETWORK(MIDDLE_OF)
-    default:
-        return 0;
-    }
-}
-
-static inline __attribute__((always_inline)) void run_network(lanes *restrict rows, const step *steps, ptrdiff_t count)
-{
-    for (ptrdiff_t k = 0; k < count; k++) {
-        double *restrict low = rows[steps[k].a], *restrict high = rows[steps[k].b];
-        if (steps[k].kind == 0) {
-            for (int x = 0; x < TILE; x++) {
-                double p = low[x], q = high[x];
-                low[x] = p < q ? p : q;
-                high[x] = p < q ? q : p;
-            }
-        } else if (steps[k].kind == 1) {
-            for (int x = 0; x < TILE; x++)
-                low[x] = low[x] < high[x] ? low[x] : high[x];
-        } else {
-            for (int x = 0; x < TILE; x++)
-                high[x] = low[x] < high[x] ? high[x] : low[x];
-        }
-    }
-}
-
-/* The two middle values of each pixel of a tile to their places. */
-static inline __attribute__((always_inline)) void middle_of_tile(lanes *restrict rows, ptrdiff_t n, const step *steps,
-                                                                 ptrdiff_t count)
-{
-    double lower[TILE], upper[TILE];
-    if (!middle_of_few(rows[0], TILE, n, TILE, lower, upper)) {
-        run_network(rows, steps, count);
-        return;
-    }
-    memcpy(rows[(n - 1) / 2], lower, sizeof lower);
-    memcpy(rows[n / 2], upper, sizeof upper);
+#if HAS_VECTORS
+    widest = doubles;
+#else
+    (void)doubles;
+#endif
 }
 
 /* The two middle values of each pixel. `used` may be NULL; else values that do not count become in turn +inf and
@@ -114,7 +51,7 @@ EXPORT MANY_MACHINES int nd_middle(const double *values, const uint8_t *used, pt
 {
     if (!used && middle_of_few(values, size, n, size, lower, upper))
         return 0;
-    lanes *rows = malloc((size_t)n * sizeof(lanes));
+    lanes *rows = tile_rows(n);
     if (!rows)
         return 1;
     const ptrdiff_t first = (n - 1) / 2 - (n > 1 && n % 2), second = n % 2 ? (n - 1) / 2 : n / 2;
@@ -195,7 +132,7 @@ EXPORT MANY_MACHINES int nd_notebook(const uint8_t *const *raws, const int32_t *
                                      const double *gains, const double *factors, const int32_t *dx, const step *steps,
                                      ptrdiff_t count, double *data, double *variance, uint8_t *strange)
 {
-    lanes *signal = malloc((size_t)n * sizeof(lanes)), *noise = malloc((size_t)n * sizeof(lanes));
+    lanes *signal = tile_rows(n), *noise = tile_rows(n);
     if (!signal || !noise) {
         free(signal);
         free(noise);
@@ -505,7 +442,7 @@ EXPORT MANY_MACHINES int nd_easy(const double *values, ptrdiff_t value_stride, c
                                  const uint16_t *flags, ptrdiff_t flag_stride, ptrdiff_t n, ptrdiff_t size,
                                  const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
 {
-    lanes *rows = calloc((size_t)n, sizeof(lanes));
+    lanes *rows = tile_rows(n);
     double *spare = malloc((size_t)n * sizeof(double));
     for (ptrdiff_t start = 0; rows && spare && start < size; start += TILE) {
         const int width = (int)(size - start < TILE ? size - start : TILE);
@@ -554,8 +491,8 @@ static inline __attribute__((always_inline)) void pixel_of(const source *f, ptrd
 EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff_t height, ptrdiff_t nx,
                                   const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
 {
-    lanes *rows = calloc((size_t)n, sizeof(lanes)), *values = malloc((size_t)n * sizeof(lanes));
-    lanes *wholes = malloc((size_t)n * sizeof(lanes));
+    lanes *rows = tile_rows(n), *values = tile_rows(n);
+    lanes *wholes = tile_rows(n);
     double *spare = malloc((size_t)n * sizeof(double));
     const int failed = !rows || !values || !wholes || !spare;
     const tile_of before = {(double *)values, (double *)wholes, TILE, TILE, spare};
