@@ -56,7 +56,8 @@ class RowsAhead:
             self._begin()
             done = first - self._first
             rest = [plane[done:] for plane in self._planes]  # a block seldom ends where what is asked for does
-            joined = [np.concatenate(parts) for parts in zip(rest, made, strict=True)]
-            self._planes, self._first = (joined if len(rest[0]) else list(made)), first
+            if len(rest[0]):
+                made = (np.concatenate([rest[0], made[0]]), np.concatenate([rest[1], made[1]]))
+            self._planes, self._first = list(made), first
         place = slice(first - self._first, last - self._first)
         return Rows(self._planes[0][place], self._planes[1][place])
