@@ -96,6 +96,19 @@ def test_the_noise_of_a_frame_is_that_of_its_sky() -> None:
     assert estimate_noise(variance, np.full((20, 20), NO_DATA)) == 0.0
 
 
+@pytest.mark.parametrize("size", [60_000, 59_999, 2, 1])
+def test_the_noise_is_the_median_of_what_is_chosen(size: int) -> None:
+    variance, flags = np.random.default_rng(5).normal(225.0, 9.0, SHAPE), np.full(SHAPE, NO_DATA, np.uint16)
+    flags.flat[:size] = 0
+    assert estimate_noise(variance, flags) == np.sqrt(np.median(variance.flat[:size]))
+
+
+def test_float32_is_measured_as_the_same_numbers_in_float64() -> None:
+    image = (blank() + starlight()).astype(np.float32)
+    assert estimate_sky(image) == estimate_sky(image.astype(np.float64))
+    assert estimate_noise(image) == estimate_noise(image.astype(np.float64))
+
+
 def test_objects_are_marked_and_noise_is_not() -> None:
     image = blank()
     image[100:103, 50:53] += 100.0

@@ -77,6 +77,18 @@ def test_the_same_bytes(tmp_path: Path, case: dict[str, Any], way: str) -> None:
     assert sha256(nights["all"]) == sha256(nights["stack"])
 
 
+@pytest.mark.parametrize("depth", ["float32", "float64"])
+def test_strips_of_a_frame_are_its_rows_on_the_grid(tmp_path: Path, depth: str, way: str) -> None:
+    night = reduced(night_at(tmp_path, "stack", tables={"products": {"keep": "stack", "depth": depth}}))
+    work = fused.Fused.open(night.settings, night.group)
+    work.prepare(night.names)
+    strips = [slice(0, 3), slice(17, 40), slice(night.shape[0] - 5, night.shape[0])]
+    for name in night.names:
+        frame = work.aligned(name)
+        for found, expected in zip(frame.sample(strips), combine.Aligned.sample(frame, strips), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
 def test_without_positions(tmp_path: Path) -> None:
     """A single star is too little to match: both ways wait, and say so."""
     for keep in ("all", "stack"):

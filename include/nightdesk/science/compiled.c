@@ -24,7 +24,7 @@
 #endif
 
 /* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
-#define VERSION 4
+#define VERSION 5
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
@@ -487,6 +487,58 @@ static inline __attribute__((always_inline)) void pixel_of(const source *f, ptrd
     *part = *part * (f->how.scale * f->how.scale);
 }
 
+/* Some neighbours of a row of the grid in one frame. */
+static inline __attribute__((always_inline)) void tile_laid(const source *f, ptrdiff_t row, ptrdiff_t start, int width,
+                                                            double *value, double *whole, double *part, uint16_t *bits)
+{
+    const ptrdiff_t y = row - f->dy - f->first, x0 = start - f->dx;
+    if (y < 0 || y >= f->count || x0 < 0 || x0 + width > f->nx) {
+        for (int x = 0; x < width; x++)
+            pixel_of(f, row, start + x, value + x, whole + x, part + x, bits + x);
+        return;
+    }
+    const camera how = f->how;
+    const uint8_t *stored = f->stored + 2 * (y * f->nx + x0);
+    const double square = how.scale * how.scale;
+    lanes counts;
+    for (int x = 0; x < width; x++)
+        counts[x] = count_of(stored + 2 * x) + how.zero;
+    if (how.single)
+        calibrate_row(counts, width, f->rows + y, x0, &how, 1, value, whole, part, bits);
+    else
+        calibrate_row(counts, width, f->rows + y, x0, &how, 0, value, whole, part, bits);
+    for (int x = 0; x < width; x++) {
+        value[x] = value[x] * how.scale - how.sky;
+        whole[x] *= square;
+        part[x] *= square;
+    }
+}
+
+/* Strips of one frame's rows of the grid, one below the other: rows from bounds[i] to below bounds[i + 1] of each
+ * strip i. Data and variance are float where the camera's figures are rounded to it. */
+EXPORT MANY_MACHINES void nd_sample(const source *strips, ptrdiff_t n, const int64_t *bounds, ptrdiff_t nx, void *data,
+                                    void *variance, uint16_t *flags)
+{
+    ptrdiff_t at = 0;
+    for (ptrdiff_t i = 0; i < n; i++)
+        for (ptrdiff_t row = bounds[2 * i]; row < bounds[2 * i + 1]; row++)
+            for (ptrdiff_t start = 0; start < nx; start += TILE) {
+                const int width = (int)(nx - start < TILE ? nx - start : TILE);
+                lanes value, whole, part;
+                tile_laid(strips + i, row, start, width, value, whole, part, flags + at);
+                if (strips[i].how.single)
+                    for (int x = 0; x < width; x++) {
+                        ((float *)data)[at + x] = (float)value[x];
+                        ((float *)variance)[at + x] = (float)whole[x];
+                    }
+                else {
+                    memcpy((double *)data + at, value, (size_t)width * sizeof(double));
+                    memcpy((double *)variance + at, whole, (size_t)width * sizeof(double));
+                }
+                at += width;
+            }
+}
+
 /* From stored rows to the easy pixels of a block of the grid: what nd_calibrate and nd_easy do one after the other. */
 EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff_t height, ptrdiff_t nx,
                                   const step *steps, ptrdiff_t count, const rule *hardness, const results *out)
@@ -502,32 +554,10 @@ EXPORT MANY_MACHINES int nd_stack(const source *frames, ptrdiff_t n, ptrdiff_t r
             sums total;
             begin_sums(&total);
             for (ptrdiff_t i = 0; i < n; i++) {
-                const source *f = frames + i;
-                const ptrdiff_t y = row + r - f->dy - f->first, x0 = start - f->dx;
-                double *value = values[i], *whole = wholes[i];
                 lanes part;
                 uint16_t bits[TILE];
-                if (y >= 0 && y < f->count && x0 >= 0 && x0 + width <= f->nx) {
-                    const camera how = f->how;
-                    const uint8_t *stored = f->stored + 2 * (y * f->nx + x0);
-                    const double square = how.scale * how.scale;
-                    lanes counts;
-                    for (int x = 0; x < width; x++)
-                        counts[x] = count_of(stored + 2 * x) + how.zero;
-                    if (how.single)
-                        calibrate_row(counts, width, f->rows + y, x0, &how, 1, value, whole, part, bits);
-                    else
-                        calibrate_row(counts, width, f->rows + y, x0, &how, 0, value, whole, part, bits);
-                    for (int x = 0; x < width; x++) {
-                        value[x] = value[x] * how.scale - how.sky;
-                        whole[x] *= square;
-                        part[x] *= square;
-                    }
-                } else {
-                    for (int x = 0; x < width; x++)
-                        pixel_of(f, row + r, start + x, value + x, whole + x, part + x, bits + x);
-                }
-                add_to_sums(&total, rows[i], value, whole, part, bits, width);
+                tile_laid(frames + i, row + r, start, width, values[i], wholes[i], part, bits);
+                add_to_sums(&total, rows[i], values[i], wholes[i], part, bits, width);
             }
             middle_of_tile(rows, n, steps, count);
             judge(&total, rows, n, hardness, &before, out, r * nx + start, width);
@@ -549,4 +579,107 @@ EXPORT void nd_columns(const source *frames, ptrdiff_t n, ptrdiff_t row, ptrdiff
             pixel_of(frames + i, row + places[k] / nx, places[k] % nx, values + at, variances + at, shared + at,
                      flags + at);
         }
+}
+
+/* The sum of a pixel and the two on either side of it in a row, as far as they are there, the nearest first. */
+static inline float sum_beside(const float *line, ptrdiff_t x, ptrdiff_t nx)
+{
+    float total = line[x];
+    for (ptrdiff_t apart = 1; apart <= 2; apart++) {
+        if (x >= apart)
+            total += line[x - apart];
+        if (x + apart < nx)
+            total += line[x + apart];
+    }
+    return total;
+}
+
+/* A row of the means of 5 by 5 pixels; beyond the edge there is nothing. `line` holds nx values. */
+static inline __attribute__((always_inline)) void mean_around(const float *restrict image, ptrdiff_t y, ptrdiff_t ny,
+                                                              ptrdiff_t nx, float *restrict line,
+                                                              float *restrict mean)
+{
+    memcpy(line, image + y * nx, (size_t)nx * sizeof(float));
+    for (ptrdiff_t apart = 1; apart <= 2; apart++)
+        for (int side = 0; side < 2; side++) {
+            const ptrdiff_t other = side ? y + apart : y - apart;
+            if (other >= 0 && other < ny)
+                for (ptrdiff_t x = 0; x < nx; x++)
+                    line[x] += image[other * nx + x];
+        }
+    for (ptrdiff_t x = 2; x < nx - 2; x++)
+        mean[x] = ((((line[x] + line[x - 1]) + line[x + 1]) + line[x - 2]) + line[x + 2]) / 25.0f;
+    for (ptrdiff_t x = 0; x < nx; x += x == 1 && nx > 4 ? nx - 3 : 1)
+        mean[x] = sum_beside(line, x, nx) / 25.0f;
+}
+
+/* Which part of 5 neighbours lies in the image. */
+static inline double share_inside(ptrdiff_t place, ptrdiff_t length)
+{
+    const ptrdiff_t first = place > 2 ? place - 2 : 0, last = place + 2 < length - 1 ? place + 2 : length - 1;
+    return (double)(last - first + 1) / 5.0;
+}
+
+/* Pixels whose 5 by 5 neighbours are brighter than the sky by more than `limit`, and what is so many steps from them.
+ * `image` is float or double; `sound` may be NULL: then all pixels are good. */
+EXPORT MANY_MACHINES int nd_objects(const plane *image, const uint8_t *sound, ptrdiff_t ny, ptrdiff_t nx, double level,
+                                    double limit, ptrdiff_t growth, uint8_t *objects)
+{
+    const ptrdiff_t size = ny * nx;
+    float *excess = malloc((size_t)size * sizeof(float)), *line = malloc((size_t)nx * 3 * sizeof(float));
+    float *good = sound ? malloc((size_t)size * sizeof(float)) : NULL;
+    uint8_t *grown = malloc((size_t)size);
+    const int failed = !excess || !line || !grown || (sound && !good);
+    if (!failed) {
+        if (image->is_float)
+            for (ptrdiff_t i = 0; i < size; i++)
+                excess[i] = (float)((double)((const float *)image->pixels)[i] - level);
+        else
+            for (ptrdiff_t i = 0; i < size; i++)
+                excess[i] = (float)(((const double *)image->pixels)[i] - level);
+        if (sound)
+            for (ptrdiff_t i = 0; i < size; i++) {
+                excess[i] = sound[i] ? excess[i] : 0.0f;
+                good[i] = sound[i] ? 1.0f : 0.0f;
+            }
+        float *light = line + nx, *share = line + 2 * nx;
+        for (ptrdiff_t y = 0; y < ny; y++) {
+            uint8_t *bright = objects + y * nx;
+            mean_around(excess, y, ny, nx, line, light);
+            if (sound) {
+                mean_around(good, y, ny, nx, line, share);
+                const float least = (float)(1.0 / 25.0), step = (float)limit;
+                for (ptrdiff_t x = 0; x < nx; x++)
+                    bright[x] = light[x] > step * (share[x] > least ? share[x] : least);
+            } else {
+                const double of_rows = share_inside(y, ny);
+                for (ptrdiff_t x = 0; x < nx; x++) {
+                    const double inside = of_rows * share_inside(x, nx);
+                    bright[x] = (double)light[x] > limit * (inside > 1.0 / 25.0 ? inside : 1.0 / 25.0);
+                }
+            }
+        }
+        for (ptrdiff_t step = 0; step < growth; step++) {
+            memcpy(grown, objects, (size_t)size);
+            for (ptrdiff_t y = 0; y < ny; y++) {
+                const uint8_t *from = grown + y * nx;
+                uint8_t *to = objects + y * nx;
+                for (ptrdiff_t x = 1; x < nx; x++)
+                    to[x] |= from[x - 1];
+                for (ptrdiff_t x = 0; x < nx - 1; x++)
+                    to[x] |= from[x + 1];
+                if (y)
+                    for (ptrdiff_t x = 0; x < nx; x++)
+                        to[x] |= from[x - nx];
+                if (y < ny - 1)
+                    for (ptrdiff_t x = 0; x < nx; x++)
+                        to[x] |= from[x + nx];
+            }
+        }
+    }
+    free(excess);
+    free(line);
+    free(good);
+    free(grown);
+    return failed;
 }

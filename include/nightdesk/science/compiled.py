@@ -22,7 +22,7 @@ SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
 
 
-VERSION = 4  # that of compiled.c
+VERSION = 5  # that of compiled.c
 
 
 def _load() -> ctypes.CDLL | None:
@@ -390,6 +390,66 @@ def laid_columns(
         *map(_at, (values, variances, shared, flags)),
     )
     return values, variances, shared, flags
+
+
+def laid_rows(
+    strips: Sequence[Laid], rows: Sequence[slice], nx: int
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.uint16]]:
+    """Return what one frame has of some strips of rows, one after the other.
+
+    Parameters
+    ----------
+    strips : sequence of Laid
+        What it has of each.
+    rows : sequence of slice
+        Their rows of the grid.
+    nx : int
+        Columns of the grid.
+
+    Returns
+    -------
+    data, variance : ndarray, shape (rows of all strips, nx)
+        In float32 where the camera's figures are rounded to it.
+    flags : ndarray of uint16, shape (rows of all strips, nx)
+        Of each pixel.
+    """
+    assert _library is not None
+    shape = (sum(part.stop - part.start for part in rows), nx)
+    kind = np.float32 if strips[0].camera.single else np.float64
+    data, variance, flags = np.empty(shape, kind), np.empty(shape, kind), np.empty(shape, np.uint16)
+    sources = (_Source * len(strips))(*(strip._source for strip in strips))
+    bounds = np.array([(part.start, part.stop) for part in rows], np.int64)
+    _library.nd_sample.restype = None
+    _library.nd_sample(sources, _size(len(strips)), _at(bounds), _size(nx), *map(_at, (data, variance, flags)))
+    return data, variance, flags
+
+
+def find_objects(
+    image: NDArray[Any], sound: NDArray[np.bool_] | None, *, level: float, limit: float, growth: int
+) -> NDArray[np.bool_]:
+    """Do what :func:`nightdesk.science.object_mask.find_objects` does.
+
+    Parameters
+    ----------
+    image : ndarray of float32 or float64, shape (ny, nx)
+        Signal, contiguous.
+    sound : ndarray of bool, shape (ny, nx), or None
+        Pixels whose value is good; None for all.
+    level, limit : float
+        Of the sky, and by how much the mean around a pixel has to be above it.
+    growth : int
+        Steps up, down or aside.
+
+    Returns
+    -------
+    ndarray of bool, shape (ny, nx)
+        The objects.
+    """
+    objects = np.empty(image.shape, np.bool_)
+    plane = _Plane(image.ctypes.data, image.dtype == np.float32)
+    figures = (*map(_size, image.shape), _real(level), _real(limit), _size(growth))
+    _call("nd_objects", ctypes.byref(plane), _at(sound), *figures, _at(objects))
+    return objects
 
 
 def notebook_rows(

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
-from nightdesk.science.sample import sample_rows
+from nightdesk.science.sample import join_rows, sample_rows
 from nightdesk.science.scatter import robust_scatter
 from nightdesk.science.sky import sky_of_rows
 
@@ -67,7 +67,13 @@ def noise_ratio(data: ArrayLike, variance: ArrayLike, flags: ArrayLike, box: int
         return np.asarray(good & np.isfinite(signal[rows]) & (noise[rows] > 0))
 
     try:
-        level, sigma = sky_of_rows(lambda rows: (signal[rows], np.where(_sound(rows), 0, EXCLUDING)), signal.shape)
+        level, sigma = sky_of_rows(
+            lambda rows: (
+                join_rows(signal, rows),
+                np.where(np.concatenate([_sound(part) for part in rows]), 0, EXCLUDING),
+            ),
+            signal.shape,
+        )
     except ValueError:
         return float("nan")  # not one pixel to look at
     for rows in (sample_rows((signal.shape[0], signal.shape[1])), [slice(0, signal.shape[0])]):

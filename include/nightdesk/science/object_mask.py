@@ -1,14 +1,18 @@
 """Where stars and galaxies are."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
+
+from nightdesk.science import compiled
 
 BOX = 5
 GROWTH = 3
 
 
 def find_objects(
-    image: NDArray[np.float64],
+    image: NDArray[Any],
     sound: NDArray[np.bool_],
     *,
     level: float,
@@ -35,7 +39,11 @@ def find_objects(
         True on objects and 3 pixels around them.
     """
     whole = bool(sound.all())
-    excess = (image - level if whole else np.where(sound, image - level, 0.0)).astype(np.float32)
+    if compiled.available() and sigma > 0 and image.dtype in (np.float32, np.float64):
+        solid = (np.ascontiguousarray(image), None if whole else np.ascontiguousarray(sound))
+        return compiled.find_objects(*solid, level=level, limit=threshold * sigma, growth=GROWTH)
+    above = np.subtract(image, level, dtype=np.float64)
+    excess = (above if whole else np.where(sound, above, 0.0)).astype(np.float32)
     light = _mean_around(excess)
     share = _share_of_whole(image.shape) if whole else _mean_around(sound.astype(np.float32))
     bright = light > threshold * sigma * np.maximum(share, 1 / BOX**2)

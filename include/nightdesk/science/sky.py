@@ -1,6 +1,7 @@
 """The level and the noise of the sky in a frame."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.object_mask import find_objects
-from nightdesk.science.sample import ENOUGH, sample_rows
+from nightdesk.science.sample import ENOUGH, join_rows, sample_rows
 from nightdesk.science.scatter import scatter_of_sorted
 
 CLIP_SIGMA = 3.0
@@ -55,10 +56,13 @@ def estimate_sky(image: ArrayLike, flags: ArrayLike | None = None) -> tuple[floa
     bits = None if flags is None else np.asarray(flags)
     if bits is not None and bits.shape != signal.shape:
         raise ValueError(f"The image has the shape {signal.shape}, its flags {bits.shape}.")
-    return sky_of_rows(lambda rows: (signal[rows], None if bits is None else bits[rows]), signal.shape)
+    return sky_of_rows(
+        lambda rows: (join_rows(signal, rows), None if bits is None else join_rows(bits, rows)), signal.shape
+    )
 
 
-Look = Callable[[slice], tuple[NDArray[Any], NDArray[Any] | None]]
+Look = Callable[[Sequence[slice]], tuple[NDArray[Any], NDArray[Any] | None]]
+"""Returns strips of rows of an image, one below the other, and of its flags."""
 
 
 def sky_of_rows(look: Look, shape: tuple[int, ...]) -> tuple[float, float]:
@@ -67,7 +71,7 @@ def sky_of_rows(look: Look, shape: tuple[int, ...]) -> tuple[float, float]:
     Parameters
     ----------
     look : callable
-        Returns rows of the image and of its flags.
+        Returns strips of rows of the image and of its flags.
     shape : tuple of int
         Shape (ny, nx) of the image.
 
@@ -82,26 +86,34 @@ def sky_of_rows(look: Look, shape: tuple[int, ...]) -> tuple[float, float]:
         If no pixel is left.
     """
     for rows in _looks(shape):
-        part, sound = _joined(look, rows, EXCLUDING | SATURATED)
-        if np.count_nonzero(sound) >= ENOUGH // 8:
+        part, sound, count = _sound_part(look, rows, EXCLUDING | SATURATED)
+        if count >= ENOUGH // 8:
             break
-    if not sound.any():
+    if not count:
         raise ValueError("The image has no pixel without a flag, so it has no sky to measure.")
-    level, sigma = _clipped_level(part[sound])
+    level, sigma = _clipped_level(_in_order(part, sound, count))
     blank = sound & ~find_objects(part, sound, level=level, sigma=sigma)
-    if np.count_nonzero(blank) < (1 - LARGEST_OBJECT_SHARE) * np.count_nonzero(sound):
+    left = int(np.count_nonzero(blank))
+    if left < (1 - LARGEST_OBJECT_SHARE) * count:
         return level, sigma
-    return _clipped_level(part[blank])
+    return _clipped_level(_in_order(part, blank, left))
 
 
-def _joined(look: Look, rows: list[slice], left_out: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    parts = [look(part) for part in rows]
-    image = np.concatenate([image for image, _ in parts], dtype=np.float64)
+def _sound_part(look: Look, rows: list[slice], left_out: int) -> tuple[NDArray[Any], NDArray[np.bool_], int]:
+    """Return some rows, float32 or float64 as they are, which of their pixels count, and how many."""
+    image, flags = look(rows)
+    image = np.asarray(image, dtype=np.float32 if image.dtype.kind == "f" and image.itemsize == 4 else np.float64)
     sound = np.isfinite(image)
-    if parts[0][1] is not None:
-        flags = np.concatenate([flags for _, flags in parts if flags is not None], dtype=np.uint16, casting="unsafe")
-        sound &= (flags & left_out) == 0
-    return image, sound
+    if flags is not None:
+        sound &= (np.asarray(flags, dtype=np.uint16) & left_out) == 0
+    return image, sound, int(np.count_nonzero(sound))
+
+
+def _in_order(image: NDArray[Any], chosen: NDArray[np.bool_], count: int) -> NDArray[np.float64]:
+    """Return the chosen pixels in rising order. float32 is sorted in half the time, and the order is the same."""
+    ordered = np.where(chosen, image, image.dtype.type(np.inf)).ravel()
+    ordered.sort()
+    return ordered[:count].astype(np.float64)
 
 
 def _looks(shape: tuple[int, ...]) -> list[list[slice]]:
@@ -131,7 +143,9 @@ def estimate_noise(variance: ArrayLike, flags: ArrayLike | None = None) -> float
     """
     noise = np.asarray(variance)
     bits = None if flags is None else np.asarray(flags)
-    return noise_of_rows(lambda rows: (noise[rows], None if bits is None else bits[rows]), noise.shape)
+    return noise_of_rows(
+        lambda rows: (join_rows(noise, rows), None if bits is None else join_rows(bits, rows)), noise.shape
+    )
 
 
 def noise_of_rows(look: Look, shape: tuple[int, ...]) -> float:
@@ -140,7 +154,7 @@ def noise_of_rows(look: Look, shape: tuple[int, ...]) -> float:
     Parameters
     ----------
     look : callable
-        Returns rows of the variance and of the flags.
+        Returns strips of rows of the variance and of the flags.
     shape : tuple of int
         Shape (ny, nx) of the image.
 
@@ -150,15 +164,26 @@ def noise_of_rows(look: Look, shape: tuple[int, ...]) -> float:
         In electrons; 0 if no pixel is left.
     """
     for rows in _looks(shape):
-        part, sound = _joined(look, rows, EXCLUDING)
-        if np.count_nonzero(sound) >= ENOUGH // 8:
+        part, sound, count = _sound_part(look, rows, EXCLUDING)
+        if count >= ENOUGH // 8:
             break
-    return float(np.sqrt(np.median(part[sound]))) if sound.any() else 0.0
+    return math.sqrt(_median(part, sound, count)) if count else 0.0
 
 
-def _clipped_level(values: NDArray[np.float64]) -> tuple[float, float]:
-    """Return mean and robust scatter of what lies within three standard deviations of the median."""
-    ordered = np.sort(values)  # so that what is kept is a slice
+def _median(image: NDArray[Any], chosen: NDArray[np.bool_], count: int) -> float:
+    """Return the median of the chosen pixels; numpy's own looks for both middle values, which takes it five times."""
+    values = np.where(chosen, image, image.dtype.type(np.inf)).ravel()
+    upper = count // 2
+    values.partition(upper)
+    lower = values[upper] if count % 2 else values[:upper].max()
+    return (float(lower) + float(values[upper])) / 2.0
+
+
+def _clipped_level(ordered: NDArray[np.float64]) -> tuple[float, float]:
+    """Return mean and robust scatter of what lies, of values in order, within three standard deviations of the median.
+
+    What is kept is a slice.
+    """
     kept = ordered
     for _ in range(20):
         centre = 0.5 * float(kept[(kept.size - 1) // 2] + kept[kept.size // 2])

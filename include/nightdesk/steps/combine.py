@@ -207,9 +207,7 @@ class Aligned:
     def sample(self, rows: Sequence[slice]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Return data, variance and flags of strips of rows, one below the other, as they are."""
         blocks = [self.block(part.start, part.stop) for part in rows]
-        data, variance, _, flags = (
-            blocks[0] if len(blocks) == 1 else map(np.concatenate, zip(*blocks, strict=True))
-        )
+        data, variance, _, flags = blocks[0] if len(blocks) == 1 else map(np.concatenate, zip(*blocks, strict=True))
         return data, variance, flags
 
     def measure(self) -> None:
