@@ -123,6 +123,9 @@ def _cells() -> list[str]:
 
 def ours(profile: str, *, plain: bool = False) -> Any:
     """Import what the fused pass needs; all steps from raws to the stack and its manifest, without a picture."""
+    from nightdesk.garbage import collect_rarely
+
+    collect_rarely()  # as the command does
     from nightdesk.group import Group
     from nightdesk.science import compiled
     from nightdesk.settings import default_settings
