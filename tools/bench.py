@@ -10,26 +10,22 @@ The notebook's cells are executed as they stand where notebook.txt is at hand (`
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
-import platform
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import redirect_stdout
 from datetime import date
-from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+# What only the parent needs it imports where it does, for the time that a child takes to begin is measured too.
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 NOTEBOOK = Path(os.environ.get("NIGHTDESK_NOTEBOOK", CHECKOUT.parent / "shared" / "notebook.txt"))
@@ -247,6 +243,8 @@ def run_child(way: str) -> None:
 
 def measure(way: str, night: Path) -> dict[str, float]:
     """Run one way in a process of its own, in a fresh copy of the night (links to its files)."""
+    import tempfile
+
     with tempfile.TemporaryDirectory(dir=night.parent) as folder:
         root = Path(folder, "night")
         shutil.copytree(night, root, copy_function=os.link)
@@ -269,11 +267,15 @@ def measure(way: str, night: Path) -> dict[str, float]:
 
 def spread(values: list[float]) -> str:
     """Return a median, with least and most."""
+    import statistics
+
     return f"{statistics.median(values):.2f} ({min(values):.2f}-{max(values):.2f})"
 
 
 def table(runs: dict[str, list[dict[str, float]]]) -> list[str]:
     """Return the rows of one night's table."""
+    import statistics
+
     lines = [
         "| way | whole process, s | computation, s | peak, MB | the notebook's whole over it | computation over it |",
         "|---|---|---|---|---|---|",
@@ -298,6 +300,9 @@ def siril_version() -> str:
 
 def machine() -> list[str]:
     """Return what was measured on and with."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
     names = ("numpy", "astropy", "scipy", "pandas", "ccdproc")
     versions = []
     for name in names:
@@ -324,8 +329,14 @@ def machine() -> list[str]:
 
 def main() -> None:
     """Measure, and write the page."""
+    if sys.argv[1:2] == ["--child"]:
+        run_child(sys.argv[2])
+        return
+    import argparse
+    import tempfile
+    from importlib.util import find_spec
+
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--frames", type=int, nargs="+", default=[3, 10, 30, 100])
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--large", type=int, default=4096, help="width of one more night of 10 frames; 0: none")
@@ -333,9 +344,6 @@ def main() -> None:
     parser.add_argument("--nights", type=Path, help="where simulated nights are kept for the next time")
     parser.add_argument("--out", type=Path, default=CHECKOUT / "docs" / "benchmarks.md")
     options = parser.parse_args()
-    if options.child:
-        run_child(options.child)
-        return
     there = {"ccdproc": bool(find_spec("ccdproc")), "Siril (no shift, no variance)": bool(shutil.which("siril-cli"))}
     ways = [way for way in WAYS if there.get(way, True)]
     nights = [(frames, options.size) for frames in options.frames] + ([(10, options.large)] if options.large else [])
