@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from nightdesk.science.match import match_near, match_stars
+from nightdesk.science.sample import Places, window_places
 from nightdesk.science.stamp import measure_stamps
 from nightdesk.science.star import Stars, find_stars
 from nightdesk.science.synthetic import SyntheticImage
@@ -21,7 +22,12 @@ def field(dx: float = 0.0, dy: float = 0.0, seed: int = 1) -> np.ndarray:
 
 def measured(image: np.ndarray, stars: Stars, flags: np.ndarray | None = None) -> tuple[Stars, int]:
     bits = np.zeros(SHAPE, np.uint16) if flags is None else flags
-    return measure_stamps(lambda rows, columns: (image[rows, columns], bits[rows, columns]), stars, SHAPE)
+
+    def _look(rows: Places, columns: Places, size: int) -> tuple[np.ndarray, np.ndarray]:
+        places = window_places(rows, columns, size)
+        return image[places], bits[places]
+
+    return measure_stamps(_look, stars, SHAPE)
 
 
 def test_stars_are_found_where_a_search_finds_them() -> None:

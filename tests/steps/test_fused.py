@@ -13,6 +13,7 @@ import pytest
 from nightdesk.errors import FrameError, GroupError
 from nightdesk.manifest import read_manifest
 from nightdesk.science import compiled
+from nightdesk.science.sample import window_places
 from nightdesk.steps import combine, fused, isr, list_frames, reduce
 from nightdesk.steps.stack_header import read_names
 from tests.small_night import SmallNight
@@ -87,6 +88,19 @@ def test_strips_of_a_frame_are_its_rows_on_the_grid(tmp_path: Path, depth: str, 
         frame = work.aligned(name)
         for found, expected in zip(frame.sample(strips), combine.Aligned.sample(frame, strips), strict=True):
             np.testing.assert_array_equal(found, expected)
+
+
+def test_windows_of_a_frame_are_parts_of_it_on_the_grid(tmp_path: Path, way: str) -> None:
+    night = reduced(night_at(tmp_path, "stack", tables={"combine": {"footprint": "union"}}))
+    work = fused.Fused.open(night.settings, night.group)
+    work.prepare(night.names)
+    for name in night.names:
+        frame = work.aligned(name)
+        rows = np.array([0, 1, 20, frame.shape[0] - 9])
+        columns = np.array([0, 30, 2, frame.shape[1] - 9])
+        places = window_places(rows, columns, 9)
+        for found, whole in zip(frame.windows(rows, columns, 9), frame.image(), strict=True):
+            np.testing.assert_array_equal(found, whole[places])
 
 
 def test_without_positions(tmp_path: Path) -> None:

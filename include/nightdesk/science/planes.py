@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nightdesk.science.flag import NO_DATA
+from nightdesk.science.sample import Places, window_places
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,9 +58,14 @@ class Planes:
         ny, nx = self.data.shape
         return ny, nx
 
-    def window(self, rows: slice, columns: slice) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
-        """Return signal and flags of some rows and columns."""
-        return self.data[rows, columns], self.flags[rows, columns]
+    def image(self) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
+        """Return signal and flags."""
+        return self.data, self.flags
+
+    def windows(self, rows: Places, columns: Places, size: int) -> tuple[NDArray[np.float64], NDArray[np.uint16]]:
+        """Return signal and flags of square windows, shape (n, size, size), by their first rows and columns."""
+        places = window_places(rows, columns, size)
+        return self.data[places], self.flags[places]
 
     def scaled(self, factor: float) -> Self:
         """Multiply the signal by `factor` and both variances by its square.

@@ -1,10 +1,15 @@
-"""Rows that stand for a large image, where a figure of its sky is wanted and not its pixels."""
+"""Parts of a large image: rows that stand for it where a figure of its sky is wanted, and small windows."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+Places = NDArray[np.intp]
+
+Look = Callable[[Places, Places, int], tuple[NDArray[Any], NDArray[np.uint16]]]
+"""Returns data (electrons) and flags of square windows, shape (n, size, size), by their first rows and columns."""
 
 ENOUGH: Final = 2**18
 """Pixels that tell the level of the sky to a five-hundredth of its noise."""
@@ -62,3 +67,53 @@ def join_rows(plane: NDArray[Any], rows: Sequence[slice]) -> NDArray[Any]:
     array([0, 1, 4])
     """
     return plane[rows[0]] if len(rows) == 1 else np.concatenate([plane[part] for part in rows])
+
+
+def window_places(rows: Places, columns: Places, size: int) -> tuple[Places, Places]:
+    """Return which pixels square windows have.
+
+    Parameters
+    ----------
+    rows, columns : ndarray of int, shape (n,)
+        The first of each window.
+    size : int
+        Pixels along a side.
+
+    Returns
+    -------
+    y : ndarray of int, shape (n, size, 1)
+        Rows of the windows' pixels.
+    x : ndarray of int, shape (n, 1, size)
+        Their columns; an image indexed with both has the shape (n, size, size).
+
+    Examples
+    --------
+    >>> image = np.arange(12).reshape(3, 4)
+    >>> image[window_places(np.array([1]), np.array([2]), 2)]
+    array([[[ 6,  7],
+            [10, 11]]])
+    """
+    side = np.arange(size)
+    return (rows[:, None] + side)[:, :, None], (columns[:, None] + side)[:, None, :]
+
+
+def look_at_each(window: Callable[[slice, slice], tuple[NDArray[Any], NDArray[np.uint16]]]) -> Look:
+    """Return what gives several windows of what gives one.
+
+    Parameters
+    ----------
+    window : callable
+        Returns data (electrons) and flags of some rows and columns.
+
+    Returns
+    -------
+    callable
+        The same of one window after the other.
+    """
+
+    def _look(rows: Places, columns: Places, size: int) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        corners = zip(rows.tolist(), columns.tolist(), strict=True)
+        parts = [window(slice(row, row + size), slice(column, column + size)) for row, column in corners]
+        return np.stack([data for data, _ in parts]), np.stack([flags for _, flags in parts])
+
+    return _look

@@ -1,14 +1,14 @@
 """Stars measured again where they must be: in a small window each, which costs a hundredth of a search."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import sep
 from numpy.typing import NDArray
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
+from nightdesk.science.sample import Look
 from nightdesk.science.scatter import scatter_of_sorted
 from nightdesk.science.star import (
     BLURREST,
@@ -20,8 +20,6 @@ from nightdesk.science.star import (
     Stars,
     replace_hot_pixels,
 )
-
-Look = Callable[[slice, slice], tuple[NDArray[Any], NDArray[np.uint16]]]
 
 MOST_STAMPS: Final = 16
 REACH: Final = 3.0
@@ -41,7 +39,7 @@ def measure_stamps(look: Look, stars: Stars, shape: tuple[int, int]) -> tuple[St
     Parameters
     ----------
     look : callable
-        Returns data (electrons) and flags of some rows and columns of the other frame.
+        Returns data (electrons) and flags of square windows of the other frame, by their first rows and columns.
     stars : Stars
         Of the first frame, on the grid.
     shape : tuple of int
@@ -62,26 +60,25 @@ def measure_stamps(look: Look, stars: Stars, shape: tuple[int, int]) -> tuple[St
     if len(stars) == 0:
         return stars, 0
     reach = int(np.ceil(REACH * stars.fwhm)) + RIM
-    windows, corners, saturated = [], [], []
-    for number in np.flatnonzero(~stars.saturated):
-        column, row = (int(np.rint(centre)) for centre in (stars.x[number], stars.y[number]))
-        if not (reach <= column < shape[1] - reach and reach <= row < shape[0] - reach):
-            continue
-        data, flags = look(slice(row - reach, row + reach + 1), slice(column - reach, column + reach + 1))
-        if (flags & EXCLUDING).any():
-            continue
-        windows.append(data)
-        corners.append((column - reach, row - reach))
-        saturated.append(bool((flags & SATURATED).any()))
-        if len(windows) == MOST_STAMPS:
-            break
-    if not windows:
+    column, row = (np.rint(centre).astype(np.intp) for centre in (stars.x, stars.y))
+    inside = (reach <= column) & (column < shape[1] - reach) & (reach <= row) & (row < shape[0] - reach)
+    left, bottom = ((centre - reach)[inside & ~stars.saturated] for centre in (column, row))
+    windows, flags, used = np.zeros((0, 2 * reach + 1, 2 * reach + 1)), [], np.zeros(0, np.intp)
+    tried = 0
+    while len(used) < MOST_STAMPS and tried < len(left):
+        wanted = np.arange(tried, min(tried + MOST_STAMPS - len(used), len(left)))
+        data, bits = look(bottom[wanted], left[wanted], 2 * reach + 1)
+        good = ~(bits & EXCLUDING).any(axis=(1, 2))
+        windows, used = np.concatenate([windows, data[good]]), np.concatenate([used, wanted[good]])
+        flags.append(bits[good])
+        tried = int(wanted[-1]) + 1
+    if not len(used):
         return stars.chosen(np.zeros(0, dtype=int)), 0
-    found, seen = _measured(np.stack(windows, dtype=np.float64, casting="unsafe"), stars)
-    left, bottom = np.array(corners).T
-    found = replace(found, x=found.x + left, y=found.y + bottom)
-    kept = np.flatnonzero(seen & ~np.array(saturated))
-    return found.chosen(kept[np.argsort(found.flux[kept], kind="stable")[::-1]]), len(windows)
+    found, seen = _measured(windows, stars)
+    saturated = (np.concatenate(flags) & SATURATED).any(axis=(1, 2))
+    found = replace(found, x=found.x + left[used], y=found.y + bottom[used])
+    kept = np.flatnonzero(seen & ~saturated)
+    return found.chosen(kept[np.argsort(found.flux[kept], kind="stable")[::-1]]), len(used)
 
 
 def _measured(windows: NDArray[np.float64], stars: Stars) -> tuple[Stars, NDArray[np.bool_]]:

@@ -14,6 +14,7 @@ from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
 from nightdesk.science.planes import Planes
+from nightdesk.science.sample import look_at_each
 from nightdesk.science.shift import shift_planes
 from nightdesk.steps.batch import frames_at_once, run_batch
 from nightdesk.steps.grid import Grid, place_wcs, remove_wcs
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nightdesk.group import Group
+    from nightdesk.science.sample import Places
     from nightdesk.settings import Settings
     from nightdesk.steps.motion import Motion
 
@@ -175,8 +177,15 @@ class _Moved:
         moved = shift_planes(planes, self._dx, self._dy + bottom - first, (last - first, self.shape[1]))
         return Rows(moved.data, moved.variance, moved.shared_variance, moved.flags)
 
-    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
-        """Return data and flags of a part of the grid."""
+    def image(self) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags."""
+        return self._window(slice(0, self.shape[0]), slice(None))
+
+    def windows(self, rows: Places, columns: Places, size: int) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of square windows of the grid, by their first rows and columns."""
+        return look_at_each(self._window)(rows, columns, size)
+
+    def _window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
         part = self.block(rows.start, rows.stop)
         assert part.flags is not None
         return part.data[:, columns], part.flags[:, columns]

@@ -29,6 +29,7 @@ from nightdesk.science.easy import Easy, clip_rule
 from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
+from nightdesk.science.sample import look_at_each, window_places
 from nightdesk.steps.ahead import RowsAhead
 from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
@@ -53,7 +54,7 @@ if TYPE_CHECKING:
 
     from nightdesk.group import Group
     from nightdesk.science.combine import Columns, Recipe
-    from nightdesk.science.stamp import Look
+    from nightdesk.science.sample import Look, Places
     from nightdesk.settings import Settings
 
 CHUNK = 32
@@ -231,7 +232,7 @@ class Fused(Work):
     def look(self, step: str, name: str) -> Look:
         """Return what gives data and flags of small parts of a frame above the atmosphere."""
         source = self._source(name)
-        return lambda rows, columns: self.window(source, rows, columns)
+        return lambda rows, columns, size: self.windows(source, rows, columns, size)
 
     def _source(self, name: str) -> Source:
         try:
@@ -354,22 +355,28 @@ class Fused(Work):
             self._calibrate(source, counts[part], prepared, (slice(start, stop), slice(None)), out)
         return data, variance, shared, flags
 
-    def window(self, source: Source, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
-        """Return data and flags of a small part of a frame above the atmosphere."""
-        counts = np.ascontiguousarray(source.rows.rows(rows.start, rows.stop)[:, columns])
-        shape = (rows.stop - rows.start, columns.stop - columns.start)
+    def windows(
+        self, source: Source, rows: Places, columns: Places, size: int
+    ) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of square windows of a frame above the atmosphere, by their first rows and columns."""
+        corners = list(zip(rows.tolist(), columns.tolist(), strict=True))
+        shape = (len(corners) * size, size)  # one below the other
+        stored = [source.rows.stored_rows(row, row + size)[:, column : column + size] for row, column in corners]
+        counts = source.rows.in_adu(np.concatenate(stored))
+        y, x = window_places(rows, columns, size)
+        place = y.reshape(-1, 1), np.repeat(x[:, 0], size, axis=0)
         data, variance, shared = (np.empty(shape) for _ in range(3))
         flags = np.empty(shape, np.uint16)
-        prepared = self._prepare(source, (rows, columns), shape).rows(0, len(counts))
-        self._calibrate(source, counts, prepared, (rows, columns), (data, variance, shared, flags))
-        return data, flags
+        prepared = self._prepare(source, place, shape).rows(0, shape[0])
+        self._calibrate(source, counts, prepared, place, (data, variance, shared, flags))
+        return data.reshape(-1, size, size), flags.reshape(-1, size, size)
 
     def _calibrate(
         self,
         source: Source,
         counts: NDArray[np.float64],
         masters: tuple[NDArray[Any], ...],
-        place: tuple[slice, slice],
+        place: Any,
         out: tuple[NDArray[Any], ...],
     ) -> None:
         """Fill data, variance, shared variance and flags of the part of a frame at `place`."""
@@ -443,7 +450,7 @@ class Fused(Work):
                 self._prepared.popitem(last=False)
         return made
 
-    def _prepare(self, source: Source, place: tuple[slice, slice], shape: tuple[int, int]) -> Prepared:
+    def _prepare(self, source: Source, place: Any, shape: tuple[int, int]) -> Prepared:
         arguments = source.arguments
         part: dict[str, Any] = {name: None if arguments[name] is None else arguments[name][place] for name in _OF_ROWS}
         scalars: dict[str, Any] = {
@@ -559,16 +566,25 @@ class _Live(Aligned):
             return super().sample(rows)
         return compiled.laid_rows([self._work.laid(self, part) for part in rows], rows, self.shape[1])
 
-    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
-        """Return data and flags of a part of the grid; a small one without the rest of its rows."""
-        top, left = rows.start - self.dy, columns.start - self.dx
-        bottom, right = rows.stop - self.dy, columns.stop - self.dx
+    def image(self) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags on the grid."""
+        return self._window(slice(0, self.shape[0]), slice(None))
+
+    def windows(self, rows: Places, columns: Places, size: int) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data and flags of square windows of the grid, by their first rows and columns."""
+        y, x = rows - self.dy, columns - self.dx
         ny, nx = self.source.rows.shape
-        large = rows.stop - rows.start > 4 * CHUNK
-        if large or self._motion.flipped or top < 0 or left < 0 or bottom > ny or right > nx:
-            data, _, _, flags = self.block(rows.start, rows.stop)
-            return data[:, columns], flags[:, columns]
-        return self._work.window(self.source, slice(top, bottom), slice(left, right))
+        whole = (y >= 0) & (x >= 0) & (y + size <= ny) & (x + size <= nx) & (not self._motion.flipped)
+        data, flags = np.empty((len(rows), size, size)), np.empty((len(rows), size, size), np.uint16)
+        if whole.any():
+            data[whole], flags[whole] = self._work.windows(self.source, y[whole], x[whole], size)
+        if not whole.all():  # partly beyond the frame's edge, or turned
+            data[~whole], flags[~whole] = look_at_each(self._window)(rows[~whole], columns[~whole], size)
+        return data, flags
+
+    def _window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        data, _, _, flags = self.block(rows.start, rows.stop)
+        return data[:, columns], flags[:, columns]
 
     def fill(self, number: int, first: int, last: int, cubes: Any) -> None:
         """Lay rows into the cubes without a copy between."""

@@ -25,6 +25,7 @@ from nightdesk.io.rows import StoredRows
 from nightdesk.io.sidecar import Placement, Positions, read_sidecar
 from nightdesk.location import Location, read_location
 from nightdesk.manifest import FileState, Inputs, read_loss, require_inputs
+from nightdesk.science.sample import look_at_each
 from nightdesk.settings import Measured, digest
 from nightdesk.steps.coefficient import find_coefficient
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from nightdesk.group import Group
-    from nightdesk.science.stamp import Look
+    from nightdesk.science.sample import Look
     from nightdesk.science.star import Stars
     from nightdesk.settings import Repair, Settings
     from nightdesk.steps.grid import Grid
@@ -279,11 +280,11 @@ class Work:
         with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
             sci, flags = (StoredRows.of(path, hdus[plane]) for plane in ("SCI", "DQ"))
 
-        def _look(rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        def _window(rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
             part = (rows.start, rows.stop)
             return sci.stored_rows(*part)[:, columns], flags.flag_rows(*part)[:, columns]
 
-        return _look
+        return look_at_each(_window)
 
     def image(self, name: str) -> tuple[NDArray[Any], NDArray[np.uint16] | None]:
         """Return data and flags of a frame above the atmosphere."""

@@ -14,6 +14,7 @@ from nightdesk.science.flag import NO_DATA
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from nightdesk.science.sample import Places
     from nightdesk.science.star import Stars
     from nightdesk.science.transform import Transform
     from nightdesk.steps.grid import Grid
@@ -36,8 +37,12 @@ class OnGrid(Protocol):
         """Shape (ny, nx) of the grid."""
         ...
 
-    def window(self, rows: slice, columns: slice) -> tuple[NDArray[Any], NDArray[np.uint16]]:
-        """Return data (electrons) and flags of some rows and columns."""
+    def image(self) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return data (electrons) and flags."""
+        ...
+
+    def windows(self, rows: Places, columns: Places, size: int) -> tuple[NDArray[Any], NDArray[np.uint16]]:
+        """Return the same of square windows, shape (n, size, size), by their first rows and columns."""
         ...
 
 
@@ -88,11 +93,11 @@ def measure_residual(work: Work, grid: Grid, name: str, aligned: OnGrid) -> Resi
         return Residual(0.0, 0)
     there = grid.moved_stars(grid.wcs_name, work.stars(grid.wcs_name))
     ny, nx = aligned.shape
-    stars, tried = measure_stamps(aligned.window, there, aligned.shape)
+    stars, tried = measure_stamps(aligned.windows, there, aligned.shape)
     match = match_near(stars, there, aligned.shape)
     flags = None
     if not match.accepted or match.matches < MOSTLY * tried:  # not where they belong: are they elsewhere?
-        data, flags = aligned.window(slice(0, ny), slice(0, nx))
+        data, flags = aligned.image()
         stars = find_stars(data, flags)
         match = match_stars(stars, there, aligned.shape)
     if flags is not None and not match.accepted:
