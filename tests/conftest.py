@@ -24,31 +24,32 @@ def every_product_is_finite(monkeypatch: pytest.MonkeyPatch) -> None:
     The notebook's products, which have no VAR by name, keep what it did.
     """
     from nightdesk.io import frame
-    from nightdesk.io.hdu import write_hdus
-    from nightdesk.steps import master_file
+    from nightdesk.io import hdu as written
 
     def _check(path: Path, name: str, values: Any) -> None:
         if values.dtype.kind == "f":
             assert np.isfinite(values).all(), f"{path.name}: {name} has values that are no numbers"
             assert name not in ("VAR", "VARCAL") or (values >= 0).all(), f"{path.name}: {name} < 0"
 
-    def _write(path: Path, hdus: Sequence[Any], block: Block | None = None, extra: Sequence[Any] = ()) -> None:
-        """Look at what is written, also at rows that come when they are written, then write it."""
-        listed = [hdu for hdu in (*hdus, *extra) if not isinstance(hdu, fits.BinTableHDU)]
-        if not any(hdu.name == "DQ" for hdu in listed):
-            write_hdus(path, hdus, block, extra)
-            return
-        for hdu in listed:
-            _check(path, hdu.name, hdu.data)
+    class Checked(written.Content):
+        """Look at what is written, also at rows that come when they are written."""
 
-        def _checked(first: int, last: int) -> Sequence[Any]:
-            assert block is not None
-            rows = block(first, last)
-            for hdu, values in zip(hdus, rows, strict=True):
-                _check(path, hdu.name, values)
-            return rows
+        def __init__(
+            self, path: Path, hdus: Sequence[Any], block: Block | None = None, extra: Sequence[Any] = (), **more: Any
+        ) -> None:
+            listed = [hdu for hdu in (*hdus, *extra) if not isinstance(hdu, fits.BinTableHDU)]
+            is_standard = any(hdu.name == "DQ" for hdu in listed)
 
-        write_hdus(path, hdus, _checked if block else None, extra)
+            def _checked(first: int, last: int) -> Sequence[Any]:
+                assert block is not None
+                rows = block(first, last)
+                for hdu, values in zip(hdus, rows, strict=True):
+                    _check(path, hdu.name, values)
+                return rows
 
-    for module in (frame, master_file):
-        monkeypatch.setattr(module, "write_hdus", _write)
+            for hdu in listed if is_standard else ():
+                _check(path, hdu.name, hdu.data)
+            super().__init__(path, hdus, _checked if block and is_standard else block, extra, **more)
+
+    for module in (written, frame):
+        monkeypatch.setattr(module, "Content", Checked)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from nightdesk.errors import StaleProduct
-from nightdesk.io.atomic import locked, read_json, release, write_bytes, write_json
+from nightdesk.io.atomic import let_go, locked, read_json, release, write_bytes, write_json, written_whole
 
 
 def test_bytes_are_written_and_replaced(tmp_path: Path) -> None:
@@ -66,6 +66,22 @@ def test_a_file_that_memory_lets_go_is_still_on_disk(tmp_path: Path) -> None:
     write_bytes(path, b"content" * 10_000)
     release(path)
     assert path.read_bytes() == b"content" * 10_000
+
+
+def test_what_is_not_yet_on_disk_is_not_lost_with_the_memory(tmp_path: Path) -> None:
+    with written_whole(tmp_path / "x") as stream:
+        for _ in range(10):
+            stream.write(b"content" * 1000)
+            stream.flush()
+            let_go(stream.fileno())
+    assert (tmp_path / "x").read_bytes() == b"content" * 10_000
+
+
+def test_a_system_without_such_advice_keeps_files_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "posix_fadvise")
+    write_bytes(tmp_path / "x", b"content")
+    release(tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == b"content"
 
 
 @pytest.fixture

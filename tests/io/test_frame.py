@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import gzip
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,19 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError
 from nightdesk.io import hdu
-from nightdesk.io.frame import RECIPE, Frame, RowFrame, open_frame, read_frame, read_raw, read_recipe, write_frame
+from nightdesk.io.frame import (
+    RECIPE,
+    Frame,
+    Product,
+    RowFrame,
+    open_frame,
+    open_planes,
+    read_frame,
+    read_raw,
+    read_recipe,
+    write_frame,
+    write_products,
+)
 from nightdesk.science.flag import FLAG_MEANINGS
 from nightdesk.settings import Instrument
 from tests.small_night import SmallNight
@@ -268,3 +282,39 @@ def test_what_is_no_product_has_no_recipe(tmp_path: Path, content: bytes) -> Non
     path.write_bytes(content)
     assert read_recipe(path) is None
     assert read_recipe(tmp_path) is None
+
+
+def test_a_header_without_an_end_has_no_recipe(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    write_frame(path, frame_of(night), depth="float32")
+    content = path.read_bytes()
+    path.write_bytes(content[:2880].replace(b"END" + b" " * 77, b" " * 80))
+    assert read_recipe(path) is None
+
+
+def test_planes_are_found_in_their_file(night: SmallNight) -> None:
+    path = night.root / "x.fits"
+    frame = frame_of(night)
+    write_frame(path, frame, depth="float64")
+    header, planes = open_planes(path)
+    assert header[RECIPE] == "abc"
+    assert sorted(planes) == ["DQ", "SCI", "VAR", "VARCAL"]
+    rows = np.empty((4, SHAPE[1]), planes["VAR"].stored)
+    planes["VAR"].read_into(rows, 3, once=True)
+    np.testing.assert_array_equal(rows, frame.variance[3:7])
+    with pytest.raises(FrameError, match="cut short while it was read"):
+        planes["VARCAL"].read_into(np.empty((4000, SHAPE[1])), 3)
+
+
+def test_a_frame_that_is_written_takes_no_more_memory(night: SmallNight) -> None:
+    frame = frame_of(night)
+    planes = [weakref.ref(plane) for plane in (frame.data, frame.variance, frame.flags)]
+    gc.disable()  # which would find them at some later time, with those of many frames
+    try:
+        first = Product(night.root / "a.fits", frame, depth="float32")
+        write_products([first, Product(night.root / "b.fits", first.read_back(), depth="float32")])
+        del frame, first
+        assert [plane() for plane in planes] == [None, None, None]
+    finally:
+        gc.enable()
+    assert (night.root / "a.fits").read_bytes() == (night.root / "b.fits").read_bytes()

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from nightdesk.io.hdu import STRIP_BYTES, write_hdus
+from nightdesk.io import hdu
+from nightdesk.io.hdu import STRIP_BYTES, Content, write_hdus, write_together
 
 SHAPES = {"odd": (5, 7), "one pixel": (1, 1), "many strips": (3, STRIP_BYTES // 4 + 3)}
 
@@ -61,3 +62,63 @@ def test_the_same_hdus_give_the_same_bytes(tmp_path: Path) -> None:
             tmp_path / f"{name}.fits", [fits.PrimaryHDU(image("f4", (5, 7))), fits.ImageHDU(image("u2", (5, 7)))]
         )
     assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "u2", "u1"])
+@pytest.mark.parametrize("begin", [0, 1, 4, 11])
+@pytest.mark.parametrize("strip_bytes", [1, 200, 1 << 19], ids=["few rows", "some rows", "all rows"])
+def test_whichever_row_is_the_first_to_be_written_the_bytes_are_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, begin: int, strip_bytes: int
+) -> None:
+    planes = [image(kind, (12, 7)), image("f8", (12, 7))]
+    hdus = [fits.PrimaryHDU(planes[0]), fits.ImageHDU(planes[1])]
+    write_hdus(tmp_path / "whole.fits", hdus)
+    monkeypatch.setattr(hdu, "STRIP_BYTES", strip_bytes)
+    monkeypatch.setattr(hdu, "BEGUN_BYTES", 100)
+    wanted = []
+
+    def _block(first: int, last: int) -> list[Any]:
+        wanted.append((first, last))
+        return [plane[first:last] for plane in planes]
+
+    write_together([Content(tmp_path / "turned.fits", hdus, _block, begin=begin)])
+    assert (tmp_path / "turned.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
+    rows = [row for part in wanted for row in range(*part)]
+    whole_words = kind in ("f4", "f8")  # others stay in their order, for the sum's sake
+    assert rows == [(row + (begin if whole_words else 0)) % 12 for row in range(12)]
+
+
+def test_files_that_are_written_together_take_turns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hdu, "STRIP_BYTES", 1)
+    pixels, turns = image("f8", (8, 7)), []
+
+    def content(name: str) -> Content:
+        def _block(first: int, last: int) -> list[Any]:
+            turns.append((name, first))
+            return [pixels[first:last]]
+
+        return Content(tmp_path / name, [fits.PrimaryHDU(pixels)], _block)
+
+    write_together([content("a"), content("b")])
+    assert turns == [("a", 0), ("b", 0), ("a", 4), ("b", 4)]
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_files_that_are_written_together_are_all_there_or_none(tmp_path: Path) -> None:
+    pixels = image("f8", (8, 7))
+
+    def _fail(first: int, last: int) -> list[Any]:
+        raise OSError("no more")
+
+    good = Content(tmp_path / "a", [fits.PrimaryHDU(pixels)], lambda first, last: [pixels[first:last]])
+    with pytest.raises(OSError, match="no more"):
+        write_together([good, Content(tmp_path / "b", [fits.PrimaryHDU(pixels)], _fail)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_strip_is_written_on_where_the_system_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_at_once = hdu.os.pwrite
+    write_hdus(tmp_path / "whole.fits", [fits.PrimaryHDU(image("f4", (5, 7)))])
+    monkeypatch.setattr(hdu.os, "pwrite", lambda handle, content, place: write_at_once(handle, content[:33], place))
+    write_hdus(tmp_path / "bit by bit.fits", [fits.PrimaryHDU(image("f4", (5, 7)))])
+    assert (tmp_path / "bit by bit.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()

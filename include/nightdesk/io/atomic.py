@@ -63,13 +63,20 @@ def release(path: Path) -> None:
 
     What is written next goes into that memory, and does not drive out what others have in theirs.
     """
-    if not hasattr(os, "posix_fadvise"):
-        return
     handle = os.open(path, os.O_RDONLY)
     try:
-        os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        let_go(handle)
     finally:
         os.close(handle)
+
+
+def let_go(handle: int, first: int = 0, size: int = 0) -> None:
+    """Do the same for a part of an open file, else all of it; what is not yet on the disk is sent on its way there.
+
+    So a file that is flushed when all is written has little left to wait for.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(handle, first, size, os.POSIX_FADV_DONTNEED)
 
 
 def write_json(path: Path, values: Any) -> None:

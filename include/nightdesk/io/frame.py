@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
-from nightdesk.io.hdu import write_hdus
+from nightdesk.io.hdu import BLOCK, Content, write_together
 from nightdesk.io.header import complete_header, mend_cards
 from nightdesk.io.quiet import quiet
 from nightdesk.io.raw import is_image
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
     from nightdesk.settings import Instrument
 
+CARD = 80
 RECIPE = "NDRECIPE"
 LONGEST_HEADERS = 10_000_000  # bytes that a file may have besides its pixels
 WARNING = "NDWARN"
@@ -189,39 +191,88 @@ def _check_size(path: Path, hdu: Any, instrument: Instrument) -> None:
 class RowFrame:
     """A frame whose rows are made when they are wanted: written block by block, it is never in memory as a whole.
 
-    `block` takes the first row and that behind the last; `standard` frames have a shared variance and flags.
+    `block` takes the first row and that behind the last; `standard` frames have a shared variance and flags. The row
+    `begin` is the one to begin with: it is made from the first row of another frame.
     """
 
     shape: tuple[int, int]
     header: fits.Header
     block: Callable[[int, int], Rows]
     standard: bool
+    begin: int = 0
+
+
+class Product:
+    """A frame's file in the making: SCI first, then VAR, DQ and VARCAL as far as there are any, then `extra` HDUs.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    frame : Frame or RowFrame
+        The frame.
+    depth : str
+        The number type in which planes are stored: "float32" or "float64".
+    extra : sequence of HDU
+        What else the file holds.
+    """
+
+    def __init__(self, path: Path, frame: Frame | RowFrame, *, depth: str, extra: Sequence[Any] = ()) -> None:
+        header, flagged = frame.header, frame.standard or (isinstance(frame, Frame) and frame.flags is not None)
+        pixels = np.broadcast_to(np.zeros(1, depth), frame.shape)  # of this size and type; the rows come when written
+        hdus: list[Any] = [fits.PrimaryHDU(pixels, header=header, do_not_scale_image_data=True)]
+        if not flagged:
+            hdus.append(fits.ImageHDU(pixels, header=header))
+        else:
+            hdus[0].header["EXTNAME"] = "SCI"
+            hdus[0].header["BUNIT"] = ("electron", "unit of the image")
+            hdus.append(_plane(pixels, "VAR", "electron2"))
+            hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
+            hdus.append(_flag_hdu(np.broadcast_to(np.uint16(0), frame.shape)))
+            if frame.standard:
+                hdus.append(_plane(pixels, "VARCAL", "electron2"))
+        begin = frame.begin if isinstance(frame, RowFrame) else 0
+        self.path, self._frame, self._rows = path, frame, _LastRows(frame, depth)
+        self.content = Content(path, hdus, self._rows.planes, extra, begin=begin)
+
+    def read_back(self) -> RowFrame:
+        """Return the frame as `open_frame` will; the rows that were written last are not made again."""
+        return RowFrame(self._frame.shape, self.content.header, self._rows.block, standard=self._frame.standard)
+
+
+class _LastRows:
+    """A frame's rows as they are stored, and those that were wanted last."""
+
+    def __init__(self, frame: Frame | RowFrame, depth: str) -> None:
+        self._frame, self._depth = frame, depth
+        self._first, self._rows = 0, Rows(np.empty((0, 0)), np.empty((0, 0)))
+
+    def block(self, first: int, last: int) -> Rows:
+        start, stop = first - self._first, last - self._first
+        if start < 0 or stop > len(self._rows.data):
+            self._first, self._rows = first, _storable(self._frame.block(first, last), self._depth)
+            start, stop = 0, last - first
+        data, variance, shared, flags = (None if plane is None else plane[start:stop] for plane in self._rows)
+        assert data is not None
+        assert variance is not None
+        return Rows(data, variance, shared, flags)
+
+    def planes(self, first: int, last: int) -> list[NDArray[Any]]:
+        rows = self.block(first, last)
+        return [plane for plane in (rows.data, rows.variance, rows.flags, rows.shared_variance) if plane is not None]
 
 
 def write_frame(path: Path, frame: Frame | RowFrame, *, depth: str, extra: Sequence[Any] = ()) -> None:
-    """Write a product: SCI first, then VAR, DQ and VARCAL as far as there are any, then `extra` HDUs.
+    """Write a product.
 
     The same frame gives the same bytes on any day and machine.
     """
-    header, flagged = frame.header, frame.standard or (isinstance(frame, Frame) and frame.flags is not None)
-    pixels = np.broadcast_to(np.zeros(1, depth), frame.shape)  # of this size and type; the rows come when written
-    hdus: list[Any] = [fits.PrimaryHDU(pixels, header=header, do_not_scale_image_data=True)]
-    if not flagged:
-        hdus.append(fits.ImageHDU(pixels, header=header))
-    else:
-        hdus[0].header["EXTNAME"] = "SCI"
-        hdus[0].header["BUNIT"] = ("electron", "unit of the image")
-        hdus.append(_plane(pixels, "VAR", "electron2"))
-        hdus[-1].header["UTYPE"] = ("VarianceUncertainty", "for astropy's CCDData")
-        hdus.append(_flag_hdu(np.broadcast_to(np.uint16(0), frame.shape)))
-        if frame.standard:
-            hdus.append(_plane(pixels, "VARCAL", "electron2"))
+    write_products([Product(path, frame, depth=depth, extra=extra)])
 
-    def _block(first: int, last: int) -> list[NDArray[Any]]:
-        rows = _storable(frame.block(first, last), depth)
-        return [plane for plane in (rows.data, rows.variance, rows.flags, rows.shared_variance) if plane is not None]
 
-    write_hdus(path, hdus, _block, extra)
+def write_products(products: Sequence[Product]) -> None:
+    """Write some products in one pass over their rows, of which each may be made from the one before."""
+    write_together([product.content for product in products])
 
 
 def _storable(rows: Rows, depth: str) -> Rows:
@@ -273,6 +324,21 @@ def read_frame(path: Path) -> Frame:
         return Frame(_native(hdus[0].data), _native(variance.data), shared, flags, hdus[0].header.copy())
 
 
+def open_planes(path: Path) -> tuple[fits.Header, dict[str, StoredRows]]:
+    """Return a product's header and where its planes stand: SCI and VAR, DQ and VARCAL if it has them.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it is not there.
+    """
+    with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
+        names = {hdu.name: hdu for hdu in hdus}
+        planes = {name: StoredRows.of(path, names[name]) for name in ("VAR", "DQ", "VARCAL") if name in names}
+        planes = {"SCI": StoredRows.of(path, hdus[0]), "VAR": StoredRows.of(path, hdus[1])} | planes
+        return hdus[0].header.copy(), planes
+
+
 def open_frame(path: Path) -> RowFrame:
     """Open a product whose rows are read when they are wanted, floats as they are stored.
 
@@ -281,12 +347,10 @@ def open_frame(path: Path) -> RowFrame:
     FileNotFoundError
         If it is not there.
     """
-    with fits.open(path, memmap=False, lazy_load_hdus=True) as hdus:
-        header, names = hdus[0].header.copy(), [hdu.name for hdu in hdus]
-        variance, shared, flags = (
-            StoredRows.of(path, hdus[name]) if name in names else None for name in ("VAR", "VARCAL", "DQ")
-        )
-        data, variance = StoredRows.of(path, hdus[0]), variance or StoredRows.of(path, hdus[1])
+    header, planes = open_planes(path)
+    data, variance, shared, flags = (planes.get(name) for name in ("SCI", "VAR", "VARCAL", "DQ"))
+    assert data is not None
+    assert variance is not None
 
     def _block(first: int, last: int) -> Rows:
         return Rows(
@@ -305,10 +369,13 @@ def _native(plane: NDArray[Any]) -> NDArray[Any]:
 
 def read_recipe(path: Path) -> str | None:
     """Return the recipe that a product was made by, or None when there is no whole product."""
-    try:
-        with path.open("rb") as stream, quiet():
-            header = fits.Header.fromfile(stream)
-    except (OSError, EOFError, ValueError):
-        return None
-    recipe = header.get(RECIPE)
-    return recipe if isinstance(recipe, str) else None
+    recipe = None
+    with suppress(OSError), path.open("rb") as stream:
+        while len(block := stream.read(BLOCK)) == BLOCK:
+            for place in range(0, BLOCK, CARD):  # a header is long, and of this one card is wanted
+                card = block[place : place + CARD]
+                if card.startswith(f"{RECIPE}=".encode()):
+                    recipe = fits.Card.fromstring(card).value
+                elif card.rstrip() == b"END":
+                    return recipe if isinstance(recipe, str) else None
+    return None

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import io
 import math
+import os
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
 
-from nightdesk.io.atomic import written_whole
+from nightdesk.io.atomic import let_go, written_whole
 from nightdesk.io.quiet import quiet
 
 if TYPE_CHECKING:
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 BLOCK = 2880
-STRIP_BYTES = 1 << 18  # what a processor's cache holds
+STRIP_BYTES = 1 << 19  # what a processor's cache holds, and a thread does not wait long for its next turn
+BEGUN_BYTES = 1 << 21  # of an image, before its way to the disk begins
 SIGN = np.uint16(0x8000)  # FITS has no unsigned integers: uint16 is stored as int16 with BZERO = 32768
 BY = "by nightdesk"
 NOT_IN_A_CHECKSUM = frozenset(b":;<=>?@[\\]^_`")
@@ -32,25 +35,54 @@ Block = Callable[[int, int], Sequence["NDArray[Any]"]]
 """Makes rows, from the first to before the last, of images that are written side by side."""
 
 
-def write_hdus(path: Path, hdus: Sequence[Any], block: Block | None = None, extra: Sequence[Any] = ()) -> None:
-    """Write a file of HDUs, whole or not at all, with CHECKSUM and DATASUM in each.
+class Content:
+    """What a file is to hold: HDUs, whose headers have the cards of their sums.
 
     A `block` makes the rows of the images in `hdus` when they are written; of what these hold only shape and type
-    count. `extra` follows them as it is.
+    count. The row `begin` is written first, those before it come last. `extra` follows the images as it is.
     """
-    listed = fits.HDUList([*hdus, *extra])
-    made = 0 if block is None else len(hdus)
-    with written_whole(path) as stream:
+
+    def __init__(
+        self, path: Path, hdus: Sequence[Any], block: Block | None = None, extra: Sequence[Any] = (), *, begin: int = 0
+    ) -> None:
+        self.path, self.block, self.begin = path, block, begin
+        made = 0 if block is None else len(hdus)
+        listed = fits.HDUList([*hdus, *extra])
         with quiet():
             listed.update_extend()
             listed.verify("silentfix+ignore")
-        if block is not None:
-            _write_images(stream, listed[:made], block)
-        for hdu in listed[made:]:
-            if _is_plain(hdu):
-                _write_images(stream, [hdu], _rows_of(hdu.data))
-            else:
-                _write_other(stream, hdu)
+        self.made, self.others = list(listed[:made]), list(listed[made:])
+        for hdu in listed:
+            if hdu in self.made or _is_plain(hdu):
+                hdu.header["CHECKSUM"] = ("0" * 16, f"HDU checksum {BY}")
+                hdu.header["DATASUM"] = ("0", f"data unit checksum {BY}")
+
+    @property
+    def header(self) -> fits.Header:
+        """The first header as it will be read back, but for its sums."""
+        return fits.Header.fromstring(_text(self.made[0].header))
+
+
+def write_hdus(path: Path, hdus: Sequence[Any]) -> None:
+    """Write a file of HDUs, whole or not at all, with CHECKSUM and DATASUM in each."""
+    write_together([Content(path, hdus)])
+
+
+def write_together(contents: Sequence[Content]) -> None:
+    """Write some files, each whole or not at all: the first rows of each one, then the next rows.
+
+    So the rows of a file can be made from those of the one before it while these are at hand.
+    """
+    with ExitStack() as stack:  # the first is closed first
+        streams = [stack.enter_context(written_whole(content.path)) for content in reversed(contents)][::-1]
+        pairs = list(zip(streams, contents, strict=True))
+        _write_images([_Images(stream, c.made, c.block, c.begin) for stream, c in pairs if c.block is not None])
+        for stream, content in pairs:
+            for hdu in content.others:
+                if _is_plain(hdu):
+                    _write_images([_Images(stream, [hdu], _rows_of(hdu.data))])
+                else:
+                    _write_other(stream, hdu)
 
 
 def _is_plain(hdu: Any) -> bool:
@@ -68,52 +100,99 @@ def _rows_of(data: NDArray[Any]) -> Block:
 
 @dataclass
 class _Image:
-    """An image as it is written: where its HDU and its pixels begin, and the sum of its pixels so far."""
+    """An image as it is written: where its HDU and its pixels begin, the bytes of a row, and the sum so far.
+
+    What stands from `waiting` to `place` is not yet on its way to the disk.
+    """
 
     header: fits.Header
     start: int
     pixels: int
+    row: int
     datasum: int = 0
+    waiting: int = 0
+    place: int = 0
 
 
-def _write_images(stream: BinaryIO, hdus: Sequence[Any], block: Block) -> None:
-    """Write images side by side, block by block of rows, each to its place in the file."""
-    images, end = [], stream.tell()
-    for hdu in hdus:
-        hdu.header["CHECKSUM"] = ("0" * 16, f"HDU checksum {BY}")
-        hdu.header["DATASUM"] = ("0", f"data unit checksum {BY}")
-        images.append(_Image(hdu.header, end, end + len(_text(hdu.header))))
-        end = images[-1].pixels + hdu.data.nbytes
-        end += -end % BLOCK
-    lines = hdus[0].data.shape[0]
-    step = max(4, STRIP_BYTES * lines // max(hdus[0].data.nbytes, 1) // 4 * 4)  # so that a sum's words stay whole
-    for first in range(0, lines, step):
-        for image, strip in zip(images, block(first, min(first + step, lines)), strict=True):
-            _write_strip(stream, image, strip)
-    for image in images:
-        image.header["DATASUM"] = str(image.datasum)
-        words = np.frombuffer(_text(image.header), ">u4").astype(np.uint32)
-        image.header["CHECKSUM"] = _encoded(~_sum(words, image.datasum) & 0xFFFFFFFF)
-        stream.seek(image.start)
-        stream.write(_text(image.header))
-    stream.truncate(end)
-    stream.seek(end)
+class _Images:
+    """Images that are written side by side into one file, rows to their places."""
+
+    def __init__(self, stream: BinaryIO, hdus: Sequence[Any], block: Block, begin: int = 0) -> None:
+        self._stream, self._block = stream, block
+        self.lines = hdus[0].data.shape[0]
+        self.step = max(4, STRIP_BYTES * self.lines // max(hdus[0].data.nbytes, 1) // 4 * 4)  # whole words of a sum
+        self._images, self._end = [], stream.tell()
+        for hdu in hdus:
+            pixels = self._end + len(_text(hdu.header))
+            self._images.append(_Image(hdu.header, self._end, pixels, hdu.data.nbytes // self.lines))
+            self._end = pixels + hdu.data.nbytes
+            self._end += -self._end % BLOCK
+        self._begin = 0 if any(image.row % 4 for image in self._images) else begin
+        self._stored = np.empty(max(image.row for image in self._images) * min(self.step, self.lines), np.uint8)
+        stream.flush()
+
+    def write(self, first: int, last: int) -> None:
+        """Write rows, counted from the one that is the first to be written."""
+        while first < min(last, self.lines):
+            start = (self._begin + first) % self.lines
+            stop = min(start + min(last, self.lines) - first, self.lines)  # behind the last row comes the first
+            for image, strip in zip(self._images, self._block(start, stop), strict=True):
+                self._write_strip(image, start, strip)
+            first += stop - start
+
+    def _write_strip(self, image: _Image, start: int, strip: NDArray[Any]) -> None:
+        """Write rows as FITS stores them."""
+        native = np.ascontiguousarray(strip, strip.dtype.newbyteorder("=")).reshape(-1)
+        if native.dtype == np.uint16:
+            native = native ^ SIGN
+        image.datasum = _sum(_words(native), image.datasum)
+        stored = self._stored[: native.nbytes].view(native.dtype.newbyteorder(">"))
+        stored[:] = native
+        place = image.pixels + start * image.row
+        if place != image.place:
+            self._begin_writing(image)
+            image.waiting = place
+        _put(self._stream, stored.data, place)
+        image.place = place + stored.nbytes
+        if image.place - image.waiting >= BEGUN_BYTES:
+            self._begin_writing(image)
+
+    def _begin_writing(self, image: _Image) -> None:
+        let_go(self._stream.fileno(), image.waiting, image.place - image.waiting)
+        image.waiting = image.place
+
+    def end(self) -> None:
+        """Write the headers, which have the sums of all rows."""
+        for image in self._images:
+            self._begin_writing(image)
+            image.header["DATASUM"] = str(image.datasum)
+            words = np.frombuffer(_text(image.header), ">u4").astype(np.uint32)
+            image.header["CHECKSUM"] = _encoded(~_sum(words, image.datasum) & 0xFFFFFFFF)
+            self._stream.seek(image.start)
+            self._stream.write(_text(image.header))
+        self._stream.truncate(self._end)
+        self._stream.seek(self._end)
+
+
+def _write_images(files: Sequence[_Images]) -> None:
+    step = min((images.step for images in files), default=1)
+    for first in range(0, max((images.lines for images in files), default=0), step):
+        for images in files:
+            images.write(first, first + step)
+    for images in files:
+        images.end()
+
+
+def _put(stream: BinaryIO, content: memoryview, place: int) -> None:
+    content = content.cast("B")
+    while content:
+        written = os.pwrite(stream.fileno(), content, place)
+        content, place = content[written:], place + written
 
 
 def _text(header: fits.Header) -> bytes:
     with quiet():
         return header.tostring().encode("ascii")  # type: ignore[no-any-return]
-
-
-def _write_strip(stream: BinaryIO, image: _Image, strip: NDArray[Any]) -> None:
-    """Write rows as FITS stores them behind those before them."""
-    stored = strip.astype(strip.dtype.newbyteorder("="))
-    if stored.dtype == np.uint16:
-        stored ^= SIGN
-    image.datasum = _sum(_words(stored.reshape(-1)), image.datasum)
-    stream.seek(image.pixels)
-    stream.write(stored.byteswap(inplace=True).data if stored.itemsize > 1 else stored.data)
-    image.pixels += stored.nbytes
 
 
 def _words(stored: NDArray[Any]) -> NDArray[Any]:

@@ -10,6 +10,7 @@ import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
+from nightdesk.io.atomic import let_go
 from nightdesk.io.hdu import SIGN
 from nightdesk.io.header import mend_cards
 from nightdesk.io.quiet import quiet
@@ -40,16 +41,22 @@ class StoredRows:
 
     def stored_rows(self, first: int, last: int) -> NDArray[Any]:
         """Return rows as they are stored."""
-        nx = self.shape[1]
-        wanted = (last - first) * nx * self.stored.itemsize
+        rows = np.empty((last - first, self.shape[1]), self.stored)
+        self.read_into(rows, first)
+        return rows
+
+    def read_into(self, rows: NDArray[Any], first: int, *, once: bool = False) -> None:
+        """Read rows as they are stored into an array of as many; `once` if they will not be read again soon."""
+        place = self.start + first * self.shape[1] * self.stored.itemsize
         handle = os.open(self.path, os.O_RDONLY)
         try:
-            content = os.pread(handle, wanted, self.start + first * nx * self.stored.itemsize)
+            read = os.preadv(handle, [rows.data], place)
+            if once:
+                let_go(handle, place, rows.nbytes)
         finally:
             os.close(handle)
-        if len(content) != wanted:
+        if read != rows.nbytes:
             raise FrameError(f"{self.path.name}: it was cut short while it was read. Copy it again.")
-        return np.frombuffer(content, self.stored).reshape(last - first, nx)
 
     def flag_rows(self, first: int, last: int) -> NDArray[np.uint16]:
         """Return rows of flags, which FITS stores as signed numbers."""
