@@ -241,7 +241,7 @@ class TestCurrent:
     def test_returns_at_once(self, night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
         before = night.run_to("align").states()
         assert len(before) == 9
-        monkeypatch.setattr(align, "open_frame", lambda *_: pytest.fail("a frame was read"))
+        monkeypatch.setattr(batch, "open_frame", lambda *_: pytest.fail("a frame was read"))
         assert night.run_to("align").rewritten(before) == []
 
     def test_another_position_of_one_frame_redoes_that_one(self, night: SmallNight) -> None:

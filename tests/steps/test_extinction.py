@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 
 from nightdesk.errors import FrameError, FrameLost, StaleProduct
-from nightdesk.steps import extinction, isr
+from nightdesk.steps import batch, extinction, isr
 from tests.small_night import SmallNight
 
 BAD = "r0743054"
@@ -92,8 +92,8 @@ def test_airmass_can_come_from_elsewhere(night: SmallNight, source: Any, comment
 
 def test_returns_at_once_when_current(night: SmallNight, monkeypatch: pytest.MonkeyPatch) -> None:
     before = night.run_to("extinction").states()
-    for reading in ("read_frame", "open_frame"):
-        monkeypatch.setattr(extinction, reading, lambda *_: pytest.fail("a frame was read"))
+    for module, reading in ((extinction, "read_frame"), (batch, "open_frame")):
+        monkeypatch.setattr(module, reading, lambda *_: pytest.fail("a frame was read"))
     assert night.run_to("extinction").rewritten(before) == []
 
 

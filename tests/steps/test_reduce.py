@@ -20,7 +20,7 @@ from nightdesk.manifest import read_manifest
 from nightdesk.readiness import differs
 from nightdesk.science import star
 from nightdesk.science.star import find_stars
-from nightdesk.steps import reduce, verdict
+from nightdesk.steps import align, reduce, verdict
 from nightdesk.steps.stack_header import read_names
 from tests.small_night import SmallNight
 from tests.star_night import StarNight
@@ -325,6 +325,27 @@ def test_neither_path_nor_run_id_is_in_a_product(night: SmallNight) -> None:
         assert b"tell-tale-run-id" not in content
 
 
+@pytest.mark.parametrize("profile", ["standard", "notebook"])
+def test_step_by_step_and_in_one_pass_the_same_bytes_are_made(night: SmallNight, tmp_path: Path, profile: str) -> None:
+    one = same_root(night, tmp_path / "one pass", profile)
+    other = same_root(night, tmp_path / "step by step", profile)
+    reduce.run(one.settings, one.group, pictures=False)
+    other.run_to("align")
+    assert len(bytes_of(other)) == 9
+    assert bytes_of(other).items() <= bytes_of(one).items()
+
+
+@pytest.mark.parametrize("profile", ["standard", "notebook"])
+@pytest.mark.parametrize("missing", STEPS)
+def test_a_pass_begins_where_products_are_missing(night: SmallNight, profile: str, missing: str) -> None:
+    night = replace(night, profile=profile)
+    reduced(night)
+    before = bytes_of(night)
+    night.product(missing, SECOND).unlink()
+    reduced(night)
+    assert bytes_of(night) == before
+
+
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_batches_make_no_difference(night: SmallNight, tmp_path: Path, size: int) -> None:
     reduced(night)
@@ -408,6 +429,8 @@ def test_the_stars_that_all_frames_are_compared_with_are_found_once(
         return find_stars(*planes)
 
     monkeypatch.setattr(star, "find_stars", _find)
-    monkeypatch.setattr(reduce, "AT_ONCE", 1)
     reduce.run(night.settings, night.group, pictures=False)
+    for name in night.names:
+        night.product("shifted", name).unlink()
+        align.run(night.settings, night.group, [name])
     assert len(searched) == 1

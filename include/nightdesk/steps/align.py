@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from nightdesk.errors import FrameError
-from nightdesk.io.atomic import release
-from nightdesk.io.frame import RECIPE, Frame, RowFrame, Rows, open_frame, write_frame
+from nightdesk.io.frame import Frame, RowFrame, Rows
 from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
@@ -16,7 +15,7 @@ from nightdesk.science import notebook
 from nightdesk.science.planes import Planes
 from nightdesk.science.sample import look_at_each
 from nightdesk.science.shift import shift_planes
-from nightdesk.steps.batch import frames_at_once, run_batch
+from nightdesk.steps.batch import Passage, Step, run_steps
 from nightdesk.steps.grid import Grid, place_wcs, remove_wcs
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.residual import Residual, measure_residual
@@ -60,25 +59,37 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         fused.pass_over(settings, group, names)
         return
     work = Work.open(settings, group)
-    grid = Grid.of(work)
-    positions = work.positions
-    unused = {row.name for row in positions.rows if not row.use} if positions else set()
-    wanted = [name for name in names if name not in unused]
-    if wanted:
-        at_once = frames_at_once(settings)
-        run_batch(work, "align", wanted, lambda name: _align(work, grid, name), at_once=at_once)
+    aligning = step(work)
+    run_steps(work, [aligning], [name for name in names if name not in aligning.unused])
 
 
-def _align(work: Work, grid: Grid, name: str) -> None:
+def step(work: Work) -> Step:
+    """Return what the step does for each frame.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+
+    Returns
+    -------
+    Step
+        Those that the sidecar leaves out with use = 0 are passed over.
+    """
+    grid, positions = Grid.of(work), work.positions
+    unused = frozenset(row.name for row in positions.rows if not row.use) if positions else frozenset()
+    return Step("align", lambda passage: _align(passage, grid), unused)
+
+
+def _align(passage: Passage, grid: Grid) -> None:
+    work, name = passage.work, passage.name
     if name not in grid.shifts:
         raise FrameError(f"{name}: {why_no_row(work, name)}")
     if not work.is_current(SHIFTED, name):
-        frame = open_frame(work.require(EXTINCTION, name))
-        aligned = rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame)
-        aligned.header[RECIPE] = work.recipe(SHIFTED, name)
-        write_frame(work.layout.product(SHIFTED, name), aligned, depth=work.settings.depth)
-        release(work.layout.product(EXTINCTION, name))
-    forget_loss(work.layout, name)  # of an earlier try of this step; those of others have been passed over
+        frame = passage.frame(EXTINCTION)
+        passage.make(SHIFTED, rolled(grid, name, frame) if work.notebook else _shifted(work, grid, name, frame))
+    # of an earlier try of this step; those of others have been passed over
+    passage.at_last(lambda: forget_loss(work.layout, name))
 
 
 def why_no_row(work: Work, name: str) -> str:
@@ -130,12 +141,14 @@ def rolled(grid: Grid, name: str, frame: Frame | RowFrame) -> RowFrame:
     def _block(first: int, last: int) -> Rows:
         start = (first - int(dy)) % ny
         split = min(start + last - first, ny)  # behind the last row comes the first
-        parts = frame.block(start, split), frame.block(0, last - first - (split - start))
-        data = np.concatenate([part.data for part in parts])
-        variance = np.concatenate([part.variance for part in parts])
+        rows = frame.block(start, split)
+        data, variance = rows.data, rows.variance
+        if split - start < last - first:
+            rest = frame.block(0, last - first - (split - start))
+            data, variance = np.concatenate([data, rest.data]), np.concatenate([variance, rest.variance])
         return Rows(notebook.roll(data, dx, 0), notebook.roll(variance, dx, 0))
 
-    return RowFrame(frame.shape, header, _block, standard=False)
+    return RowFrame(frame.shape, header, _block, standard=False, begin=int(dy) % ny)
 
 
 def _shifted(work: Work, grid: Grid, name: str, frame: RowFrame) -> Frame | RowFrame:

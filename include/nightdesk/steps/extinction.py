@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nightdesk.desk.card import has_frame_card, write_frame_card
-from nightdesk.io.atomic import release
-from nightdesk.io.frame import RECIPE, Frame, RowFrame, Rows, open_frame, read_frame, write_frame
+from nightdesk.io.frame import Frame, RowFrame, Rows, read_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.science import notebook
 from nightdesk.science.extinction import correct_extinction, extinction_factor
-from nightdesk.steps.batch import frames_at_once, run_batch
+from nightdesk.steps.batch import Passage, Step, run_steps
 from nightdesk.steps.coefficient import find_coefficient
 from nightdesk.steps.recipe import Work
 
@@ -51,25 +50,44 @@ def run(settings: Settings, group: Group, names: Sequence[str], *, pictures: boo
         fused.pass_over(settings, group, names)
         return
     work = Work.open(settings, group)
-
-    def _one(name: str) -> None:
-        _correct(work, name)
-        if pictures and not has_frame_card(work.layout, name, work.recipe(EXTINCTION, name)):
-            frame = read_frame(work.layout.product(EXTINCTION, name))
-            write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
-
-    run_batch(work, "extinction", names, _one, at_once=frames_at_once(settings))
+    run_steps(work, [step(pictures=pictures)], names)
 
 
-def _correct(work: Work, name: str) -> None:
+def step(*, pictures: bool) -> Step:
+    """Return what the step does for each frame.
+
+    Parameters
+    ----------
+    pictures : bool
+        Whether the frames are measured and drawn for the web pages.
+
+    Returns
+    -------
+    Step
+        To be run.
+    """
+
+    def _one(passage: Passage) -> None:
+        _correct(passage)
+        if pictures:
+            passage.at_last(lambda: _draw(passage.work, passage.name))
+
+    return Step("extinction", _one)
+
+
+def _correct(passage: Passage) -> None:
+    work, name = passage.work, passage.name
     if work.is_current(EXTINCTION, name):
         return
-    frame = open_frame(work.require(POST_ISR, name))
+    frame = passage.frame(POST_ISR)
     work.layout.product(SHIFTED, name).unlink(missing_ok=True)
-    corrected = frame if frame.header.get("EXTCORR") is True else above_atmosphere(work, name, frame)
-    corrected.header[RECIPE] = work.recipe(EXTINCTION, name)
-    write_frame(work.layout.product(EXTINCTION, name), corrected, depth=work.settings.depth)
-    release(work.layout.product(POST_ISR, name))
+    passage.make(EXTINCTION, frame if frame.header.get("EXTCORR") is True else above_atmosphere(work, name, frame))
+
+
+def _draw(work: Work, name: str) -> None:
+    if not has_frame_card(work.layout, name, work.recipe(EXTINCTION, name)):
+        frame = read_frame(work.layout.product(EXTINCTION, name))
+        write_frame_card(work.layout, name, frame, file_name=work.raw_path(name).name)
 
 
 def above_atmosphere(work: Work, name: str, frame: Frame | RowFrame) -> RowFrame:

@@ -9,7 +9,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.airmass import Airmass, find_airmass
-from nightdesk.io.frame import RECIPE, WARNING, Frame, RowFrame, Rows, write_frame
+from nightdesk.io.frame import WARNING, Frame, RowFrame, Rows
 from nightdesk.io.header import add_step, inherit_header, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
@@ -17,7 +17,7 @@ from nightdesk.manifest import FileState, forget_loss, renew_raw
 from nightdesk.science import notebook
 from nightdesk.science.cosmic_ray import flag_cosmic_rays
 from nightdesk.science.isr import remove_signature
-from nightdesk.steps.batch import frames_at_once, run_batch
+from nightdesk.steps.batch import Passage, Step, run_steps
 from nightdesk.steps.calibration import BAD_PIXELS, GAIN, Calibration, bias_in_dark, dark_scale, size_words
 from nightdesk.steps.raw_image import RawImage, read_raw_image
 from nightdesk.steps.recipe import Work
@@ -63,11 +63,28 @@ def run(settings: Settings, group: Group, names: Sequence[str]) -> None:
         fused.check(settings, group, names)
         return
     work = Work.open(settings, group)
+    run_steps(work, [step(work)], names)
+
+
+def step(work: Work) -> Step:
+    """Return what the step does for each frame.
+
+    Parameters
+    ----------
+    work : Work
+        The group.
+
+    Returns
+    -------
+    Step
+        With masters that are read once.
+    """
     calibration = Calibration(work)
-    run_batch(work, "isr", names, lambda name: _reduce(work, calibration, name), at_once=frames_at_once(settings))
+    return Step("isr", lambda passage: _reduce(passage, calibration))
 
 
-def _reduce(work: Work, calibration: Calibration, name: str) -> None:
+def _reduce(passage: Passage, calibration: Calibration) -> None:
+    work, name = passage.work, passage.name
     path = work.raw_path(name)
     state = FileState.of(work.layout, path)
     if not work.is_current(POST_ISR, name):
@@ -79,8 +96,11 @@ def _reduce(work: Work, calibration: Calibration, name: str) -> None:
         reduce = _notebook_frame if work.notebook else _standard_frame
         frame = reduce(work, calibration, raw)
         tell_airmass(frame.header, airmass)
-        frame.header[RECIPE] = work.recipe(POST_ISR, name)
-        write_frame(work.layout.product(POST_ISR, name), frame, depth=work.settings.depth)
+        passage.make(POST_ISR, frame)
+    passage.at_last(lambda: _note_good(work, name, state))
+
+
+def _note_good(work: Work, name: str, state: FileState) -> None:
     forget_loss(work.layout, name)
     if not work.inputs.knows(state):
         renew_raw(work.layout, state)

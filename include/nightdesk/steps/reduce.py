@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError, FrameLost, NightdeskError, Waiting, one_line
@@ -11,14 +10,14 @@ from nightdesk.io.atomic import locked
 from nightdesk.io.layout import Layout
 from nightdesk.settings import Batch
 from nightdesk.steps import align, combine, extinction, find_sidecar, fused, isr, list_frames, locate, verdict
+from nightdesk.steps.batch import run_steps
+from nightdesk.steps.recipe import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from nightdesk.group import Group
     from nightdesk.settings import Settings
-
-AT_ONCE = 8  # frames that share the reading of the masters, and are one step of the progress bar
 
 
 def run(
@@ -75,12 +74,14 @@ def run(
 def _reduce(
     settings: Settings, group: Group, names: list[str], progress: Callable[[str, int, int], None], *, pictures: bool
 ) -> None:
-    _each(
-        (("isr", isr.run), ("extinction", partial(extinction.run, pictures=pictures))), settings, group, names, progress
-    )
+    first = ["isr", "extinction"]
+    if placed := _placed(settings, group):
+        first.append("align")
+    _pass(first, settings, group, names, progress, pictures=pictures)
     locate.run(settings, group)
-    find_sidecar.run(settings, group)
-    _each((("align", align.run),), settings, group, names, progress)
+    if not placed:
+        find_sidecar.run(settings, group)
+        _pass(["align"], settings, group, names, progress, pictures=pictures)
     progress("combine", 0, 1)
     combine.run(settings, group, names)
     if pictures:
@@ -91,22 +92,41 @@ def _reduce(
     progress("combine", 1, 1)
 
 
-_Step = tuple[str, "Callable[[Settings, Group, list[str]], None]"]
+def _placed(settings: Settings, group: Group) -> bool:
+    """Tell whether it is known where the frames lie before any is looked at."""
+    if settings.profile == "notebook":
+        with suppress(NightdeskError, Waiting):  # which is said when the frames are through
+            find_sidecar.run(settings, group)
+            return True
+    return False
 
 
-def _each(
-    steps: Sequence[_Step],
+def _pass(
+    steps: Sequence[str],
     settings: Settings,
     group: Group,
     names: list[str],
     progress: Callable[[str, int, int], None],
+    *,
+    pictures: bool,
 ) -> None:
-    """Do some steps for some frames, then for the next: what one wrote is still in memory when the other reads it."""
-    at_once = len(names) if fused.applies(settings, group) else AT_ONCE
-    for done in range(0, len(names), max(at_once, 1)):
-        for step, work in steps:
+    """Take the frames through some steps in one pass; what a step makes of a frame is at hand for the next."""
+
+    def _tell(done: int) -> None:
+        for step in steps:
             progress(step, done, len(names))
-            with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
-                work(settings, group, names[done : done + at_once])
-    for step, _ in steps:
-        progress(step, len(names), len(names))
+
+    _tell(0)
+    with suppress(FrameError, FrameLost):  # the loss is on record, and the verdict names it
+        if fused.applies(settings, group):
+            if "isr" in steps:
+                fused.check(settings, group, names)
+            _tell(len(names))
+            return
+        work = Work.open(settings, group)
+        made = {
+            "isr": lambda: isr.step(work),
+            "extinction": lambda: extinction.step(pictures=pictures),
+            "align": lambda: align.step(work),
+        }
+        run_steps(work, [made[step]() for step in steps], names, progress=_tell)
