@@ -11,7 +11,7 @@ from astropy.io import fits
 
 from nightdesk.errors import FrameError, GroupError, StaleProduct, Waiting
 from nightdesk.io.atomic import locked
-from nightdesk.io.frame import RECIPE, Frame, RowFrame, open_frame, read_recipe, write_frame
+from nightdesk.io.frame import RECIPE, Frame, RowFrame, open_planes, read_recipe, write_frame
 from nightdesk.io.header import add_step
 from nightdesk.io.inventory import hash_file
 from nightdesk.io.layout import SHIFTED
@@ -23,6 +23,7 @@ from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import noise_of_rows, sky_of_rows
+from nightdesk.steps.ahead import RowsAhead
 from nightdesk.steps.calibration import BIAS_PAIR
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import add_names, exposures, read_noise_of, stack_header
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from nightdesk.settings import Settings
 
 BYTES_OF_A_VALUE = 26  # three float64 and a uint16
-BYTES_OF_A_NOTEBOOK_VALUE = 40  # two as they are stored, and a float64 with what the median needs beside it
+BYTES_OF_A_NOTEBOOK_VALUE = 16  # a float64, and what the median needs beside it
 BYTES_OF_A_COUNT = 4  # the count, and its share of the values of pixels that need care
 BYTES_OF_A_PIXEL = 150  # of the stack: the masters' planes, and those that its variance is made from
 NOISE_BOX = 10
@@ -135,19 +136,23 @@ _Stack = tuple[Frame | RowFrame, list[Any], list[str]]
 
 
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
-    frames = [open_frame(work.layout.product(SHIFTED, name)) for name in names]
-    ny, nx = frames[0].shape
-    data, variance = np.empty((ny, nx)), np.empty((ny, nx))
+    opened = [open_planes(work.layout.product(SHIFTED, name)) for name in names]
+    ny, nx = opened[0][1]["SCI"].shape
 
-    def _combine(rows: slice) -> None:
-        blocks = [frame.block(rows.start, rows.stop) for frame in frames]
-        planes = notebook.combine([block.data for block in blocks], [block.variance for block in blocks])
-        data[rows], variance[rows] = planes
+    def _median(plane: str, rows: slice) -> NDArray[np.float64]:
+        stored = [planes[plane] for _, planes in opened]
+        cube = np.empty((len(stored), rows.stop - rows.start, nx), stored[0].stored)
+        for place, frame in zip(cube, stored, strict=True):
+            frame.read_into(place, rows.start, once=True)
+        return notebook.median(cube.byteswap(inplace=True).view(np.float64))
+
+    def _combine(rows: slice) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        return _median("SCI", rows), _median("VAR", rows) / len(names)
 
     machine = work.settings.machine
-    with ThreadPoolExecutor(machine.workers) as pool:
-        list(pool.map(_combine, machine.blocks(ny, len(frames) * nx * BYTES_OF_A_NOTEBOOK_VALUE)))
-    return Frame(data, variance, None, None, notebook_header(frames[0].header, names)), [], names
+    blocks = machine.blocks(ny, len(names) * nx * BYTES_OF_A_NOTEBOOK_VALUE)
+    header = notebook_header(opened[0][0], names)
+    return RowFrame((ny, nx), header, RowsAhead(_combine, blocks, machine.workers), standard=False), [], names
 
 
 def notebook_header(first: fits.Header, names: Sequence[str]) -> fits.Header:
