@@ -5,8 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from scipy.special import betainc
 
-from nightdesk.science.match import match_stars
+from nightdesk.science.match import _log_tail, match_stars
 from nightdesk.science.star import Stars
 from nightdesk.science.transform import Transform, half_turn
 
@@ -116,3 +117,18 @@ def test_different_fields_never_match(number, seed):
 
 def test_an_empty_list_is_refused():
     assert "too few stars: 0" in match_stars(stars_at(np.zeros((0, 2))), stars_at(field(9)), SHAPE).refusal
+
+
+@pytest.mark.parametrize("p", [1e-12, 1e-3, 0.02, 0.5, 0.999])
+@pytest.mark.parametrize(("wanted", "tries"), [(1, 1), (1, 500), (3, 14), (14, 14), (40, 300), (500, 500)])
+def test_the_chance_of_so_many_matches_is_the_incomplete_beta_function(wanted: int, tries: int, p: float) -> None:
+    expected = float(betainc(wanted, tries - wanted + 1, p))
+    if expected > 1e-290:
+        assert _log_tail(wanted, tries, p) == pytest.approx(math.log(expected), abs=1e-9)
+    else:
+        assert _log_tail(wanted, tries, p) < math.log(1e-289)
+
+
+def test_what_cannot_happen_has_no_chance_and_what_must_has_all() -> None:
+    assert _log_tail(3, 10, 0.0) == -math.inf
+    assert _log_tail(3, 10, 1.0) == 0.0

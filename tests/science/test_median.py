@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from nightdesk.science import compiled
 from nightdesk.science.median import (
     TABULATED,
     median_variance_factor,
@@ -102,3 +103,13 @@ def test_unequal_noise_makes_the_scatter_of_medians(sigmas: list[float]) -> None
     squares = [np.median(rng.standard_normal((20_000, len(each))) * each, axis=1) ** 2 for _ in range(10)]
     # 200 000 medians know their variance to 0.32 %, somewhat less where the tails are long
     assert unequal_median_variance(each[None]).item() == pytest.approx(np.mean(squares), rel=0.015)
+
+
+@pytest.mark.parametrize("n", [2, 5, 12, 30])
+def test_the_compiled_error_function_gives_the_same_bits(n: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not compiled.available():
+        pytest.skip("the compiled loops are not there")
+    sigmas = np.random.default_rng(n).uniform(1.0, 3.0, (4, n))
+    found = unequal_median_variance(sigmas)
+    monkeypatch.setattr(compiled, "_library", None)
+    np.testing.assert_array_equal(unequal_median_variance(sigmas), found)

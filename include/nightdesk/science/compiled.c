@@ -24,7 +24,7 @@
 #endif
 
 /* Raised whenever what a function takes or gives changes: an older library, not built anew, is then left alone. */
-#define VERSION 5
+#define VERSION 6
 #define NO_DATA 16
 #define SATURATED 4
 #define EXCLUDING (1 | 8 | NO_DATA | 64)
@@ -682,4 +682,69 @@ EXPORT MANY_MACHINES int nd_objects(const plane *image, const uint8_t *sound, pt
     free(good);
     free(grown);
     return failed;
+}
+
+/* A smoothed image: each pixel the weighted mean of those up to `reach` above and below it, rounded to float, then of
+ * what that left beside it. Weights from the middle outwards; beyond the edge stands what is at the edge. */
+EXPORT MANY_MACHINES int nd_smooth(const float *image, ptrdiff_t ny, ptrdiff_t nx, const double *weights,
+                                   ptrdiff_t reach, float *smooth)
+{
+    double *sum = malloc((size_t)nx * sizeof(double)), *line = malloc((size_t)(nx + 2 * reach) * sizeof(double));
+    const int failed = !sum || !line;
+    for (ptrdiff_t y = 0; !failed && y < ny; y++) {
+        double *const middle = line + reach;
+        for (ptrdiff_t x = 0; x < nx; x++)
+            sum[x] = (double)image[y * nx + x] * weights[0];
+        for (ptrdiff_t apart = reach; apart > 0; apart--) {
+            const float *below = image + (y >= apart ? y - apart : 0) * nx;
+            const float *above = image + (y + apart < ny ? y + apart : ny - 1) * nx;
+            const double weight = weights[apart];
+            for (ptrdiff_t x = 0; x < nx; x++)
+                sum[x] += ((double)below[x] + (double)above[x]) * weight;
+        }
+        for (ptrdiff_t x = 0; x < nx; x++)
+            middle[x] = (double)(float)sum[x];
+        for (ptrdiff_t apart = 1; apart <= reach; apart++) {
+            middle[-apart] = middle[0];
+            middle[nx - 1 + apart] = middle[nx - 1];
+        }
+        for (ptrdiff_t x = 0; x < nx; x++)
+            sum[x] = middle[x] * weights[0];
+        for (ptrdiff_t apart = reach; apart > 0; apart--) {
+            const double *left = middle - apart, *right = middle + apart, weight = weights[apart];
+            for (ptrdiff_t x = 0; x < nx; x++)
+                sum[x] += (left[x] + right[x]) * weight;
+        }
+        for (ptrdiff_t x = 0; x < nx; x++)
+            smooth[y * nx + x] = (float)sum[x];
+    }
+    free(sum);
+    free(line);
+    return failed;
+}
+
+/* The variance of a median of all frames' values from the means over the frames. `table`, of `nodes` steps, tells what
+ * unequal noise makes of it by the share of the sky in it, whose variance is `sky`; NULL where all are equally noisy. */
+EXPORT MANY_MACHINES void nd_median_variance(const double *independent, const double *common, ptrdiff_t size,
+                                             const double *table, ptrdiff_t nodes, double sky, double single,
+                                             double groups, double spread, double *variance)
+{
+    for (ptrdiff_t i = 0; i < size; i++) {
+        double noise = independent[i];
+        if (table) {
+            const double light = noise - sky, place = sky / (sky + (light > 0.0 ? light : 0.0)) * (double)nodes;
+            ptrdiff_t node = place > 0.0 ? (ptrdiff_t)place : 0;
+            node = node < nodes - 1 ? node : nodes - 1;
+            const double low = table[node];
+            noise *= low + (place - (double)node) * (table[node + 1] - low);
+        }
+        variance[i] = single * noise + common[i] / groups * spread;
+    }
+}
+
+/* The error function. */
+EXPORT void nd_erf(const double *values, ptrdiff_t size, double *results)
+{
+    for (ptrdiff_t i = 0; i < size; i++)
+        results[i] = erf(values[i]);
 }

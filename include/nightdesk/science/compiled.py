@@ -22,7 +22,7 @@ SWITCH = "NIGHTDESK_COMPILED"
 """Set to 0 in the environment, plain numpy is used. It decides no number: both give the same bits."""
 
 
-VERSION = 5  # that of compiled.c
+VERSION = 6  # that of compiled.c
 
 
 def _load() -> ctypes.CDLL | None:
@@ -450,6 +450,85 @@ def find_objects(
     figures = (*map(_size, image.shape), _real(level), _real(limit), _size(growth))
     _call("nd_objects", ctypes.byref(plane), _at(sound), *figures, _at(objects))
     return objects
+
+
+def smooth(image: NDArray[np.float32], weights: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Do what :func:`nightdesk.science.smoothing.smooth` does, with the weights from the middle outwards.
+
+    Parameters
+    ----------
+    image : ndarray of float32, shape (ny, nx)
+        Contiguous.
+    weights : ndarray, shape (reach + 1,)
+        Of a pixel and of those on either side.
+
+    Returns
+    -------
+    ndarray of float32, shape (ny, nx)
+        The smoothed image.
+    """
+    smoothed = np.empty_like(image)
+    sizes = (*map(_size, image.shape), _at(weights), _size(len(weights) - 1))
+    _call("nd_smooth", _at(image), *sizes, _at(smoothed))
+    return smoothed
+
+
+def median_variance(
+    independent: NDArray[np.float64],
+    common: NDArray[np.float64],
+    table: NDArray[np.float64] | None,
+    *,
+    sky: float,
+    single: float,
+    groups: float,
+    spread: float,
+) -> NDArray[np.float64]:
+    """Do the last step of :func:`nightdesk.science.stack_variance.full_median_variance`.
+
+    Parameters
+    ----------
+    independent, common : ndarray, shape (ny, nx)
+        As there, contiguous.
+    table : ndarray, shape (nodes + 1,), or None
+        What unequal noise makes of a variance, by the share of the sky in it; None where all are equally noisy.
+    sky : float
+        Variance of the sky, in electrons squared.
+    single, groups, spread : float
+        Factor of the first variance, divisor of the other one, and what a median adds to that.
+
+    Returns
+    -------
+    ndarray, shape (ny, nx)
+        Variance of the median, in electrons squared.
+    """
+    assert _library is not None
+    variance = np.empty(independent.shape)
+    places = (_at(independent), _at(common), _size(variance.size), _at(table))
+    figures = (_size(0 if table is None else len(table) - 1), *map(_real, (sky, single, groups, spread)))
+    _library.nd_median_variance.restype = None
+    _library.nd_median_variance(*places, *figures, _at(variance))
+    return variance
+
+
+def erf(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the error function, that of ``math``.
+
+    Parameters
+    ----------
+    values : ndarray of float64, shape (...)
+        Any numbers.
+
+    Returns
+    -------
+    ndarray, shape (...)
+        From -1 to 1.
+    """
+    assert _library is not None
+    solid = np.ascontiguousarray(values, dtype=np.float64)
+    results = np.empty_like(solid)
+    _library.nd_erf.restype = None
+    _library.nd_erf(_at(solid), _size(solid.size), _at(results))
+    return results
 
 
 def notebook_rows(

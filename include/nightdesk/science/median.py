@@ -242,14 +242,12 @@ def _counts_below(
     sigmas: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64], most: int
 ) -> NDArray[np.float64]:
     """Return the chance that 0, 1, ... `most` values are below `low` and all others above `high`."""
-    from scipy.special import ndtr
-
     counts = np.zeros((most + 1, *low.shape))
     counts[0] = 1.0
     for column in sigmas.T:
         sigma = column.reshape(-1, *[1] * (low.ndim - 1))
-        more = counts[:-1] * ndtr(low / sigma)
-        counts *= ndtr(-high / sigma)
+        more = counts[:-1] * _below(low / sigma)
+        counts *= _below(-high / sigma)
         counts[1:] += more
     return counts
 
@@ -259,7 +257,8 @@ def _normal(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _below(x: NDArray[np.float64]) -> NDArray[np.float64]:
-    return 0.5 + 0.5 * np.asarray(_ERF(x / math.sqrt(2)), dtype=np.float64)
+    erf = compiled.erf if compiled.available() else _ERF
+    return 0.5 + 0.5 * np.asarray(erf(x / math.sqrt(2)), dtype=np.float64)
 
 
 @cache

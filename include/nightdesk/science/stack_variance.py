@@ -7,6 +7,7 @@ import numpy as np
 from numpy.polynomial import Chebyshev
 from numpy.typing import NDArray
 
+from nightdesk.science import compiled
 from nightdesk.science.median import (
     INTEGRATED,
     many_median_power,
@@ -203,7 +204,12 @@ def full_median_variance(
     sizes = np.unique_counts(offset_groups).counts
     groups = n**2 / int(np.sum(sizes**2))
     spread = 1.0 + (excess - 1.0) * (groups - 1.0) / max(n - 1, 1)
-    noise = independent if np.ptp(sigmas) == 0 else _noise_of_all(independent, sigmas)
+    equal = np.ptp(sigmas) == 0
+    if compiled.available():
+        sky, table = (0.0, None) if equal else _noise_table(sigmas.tobytes())
+        planes = (np.ascontiguousarray(independent), np.ascontiguousarray(common), table)
+        return compiled.median_variance(*planes, sky=sky, single=excess / n, groups=groups, spread=spread)
+    noise = independent if equal else _noise_of_all(independent, sigmas)
     return excess / n * noise + common / groups * spread
 
 

@@ -6,11 +6,11 @@ from typing import Final, Self
 import numpy as np
 import sep
 from numpy.typing import ArrayLike, NDArray
-from scipy import ndimage
 
 from nightdesk.science.flag import EXCLUDING, SATURATED
 from nightdesk.science.median import middle_values
 from nightdesk.science.scatter import robust_scatter
+from nightdesk.science.smoothing import smooth
 
 Image = NDArray[np.floating]
 
@@ -266,7 +266,7 @@ def _sample(image: Image, spoilt: NDArray[np.bool_]) -> Image:
 
 def _detect(clean: Image, spoilt: NDArray[np.bool_], fwhm: float) -> NDArray[np.void]:
     """Return sep's table of what stands out of the image smoothed by `fwhm`."""
-    smoothed = ndimage.gaussian_filter(clean, fwhm * SIGMA_PER_FWHM, mode="nearest", truncate=3.0)
+    smoothed = smooth(clean, fwhm * SIGMA_PER_FWHM)
     sample = _sample(smoothed, spoilt)
     noise = robust_scatter(sample)
     noise = robust_scatter(sample[np.abs(sample - np.median(sample)) < 3.0 * noise]) if noise > 0 else noise

@@ -467,7 +467,9 @@ def _provenance_hdu(work: Work, frames: list[Aligned]) -> fits.BinTableHDU:
         fits.Column("SHA256", "64A", array=[hash_file(path) for _, path, _ in rows]),
         fits.Column("SKYZERO", "D", unit="electron", array=[zero for _, _, zero in rows]),
     ]
-    return fits.BinTableHDU.from_columns(columns, name="PROVENANCE")
+    hdu = fits.BinTableHDU(name="PROVENANCE")
+    hdu.data = fits.FITS_rec.from_columns(fits.ColDefs(columns))  # from_columns of the HDU imports all of astropy.table
+    return hdu
 
 
 def _text_format(texts: Any) -> str:
