@@ -16,17 +16,29 @@ from nightdesk.io.header import (
     find_value,
     inherit_header,
     mend_cards,
+    parse_header,
+    put_card,
     require_number,
 )
+from nightdesk.io.quiet import quiet
 from nightdesk.settings import FromName, Given
 
 SOURCES = ("EGAIN", "GAIN2", Given(value=1.5))
 
 
+def text_of(*lines: str) -> str:
+    """Return a header as it might stand in a file."""
+    return "".join(line.ljust(80) for line in ("SIMPLE  =                    T", *lines, "END"))
+
+
 def header_of(*lines: str) -> fits.Header:
     """Return a header of cards as they might stand in a file."""
-    text = "".join(line.ljust(80) for line in ("SIMPLE  =                    T", *lines, "END"))
-    return fits.Header.fromstring(text)
+    return fits.Header.fromstring(text_of(*lines))
+
+
+def cards_of(header: fits.Header) -> list[tuple[str, str, str]]:
+    """Return a header's cards, each value with its type."""
+    return [(card.keyword, repr(card.value), card.comment) for card in header.cards]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +150,60 @@ def test_a_card_that_no_product_could_hold_is_left_out_and_named() -> None:
     assert (kept["OBJECT"], kept["FILTER"]) == ("M31", "R")
     assert any("left out the unreadable card" in line for line in kept["HISTORY"])
     fits.PrimaryHDU(header=kept).writeto(io.BytesIO())
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "OBJECT  = 'NGC 5949'           / name",
+        "OBJECT  = 'it''s'",
+        "EXPTIME =                 60.0 / [s]",
+        "CD1_1   = -0.00015555555555555556 / more digits than a card of astropy's has",
+        "EXPTIME =                  6e1",
+        "EXPTIME = - 60",
+        "EXPTIME = 3,2E-05",
+        "OBJECT  = 'NGC 5949",
+        "OBJECT = 'NGC 5949'",
+        "object  = 'NGC 5949'",
+        "B*D     = 1 2 3",
+        "DP1     = 'AXIS.1: 2'",
+        "HISTORY = 'AXIS.1: 2'",
+        "HISTORY seen through clouds",
+        "COMMENT  two blanks",
+        "OBJECT  =",
+        "",
+        "HIERARCH ESO TEL AIRM START = 1.2",
+        "A card without a sign of equality",
+        "OBJECT  = 'a long name &'".ljust(80) + "CONTINUE  'that goes on'".ljust(80),
+    ],
+)
+def test_a_header_is_read_as_astropy_reads_it(line: str) -> None:
+    for _ in range(2):  # the second time its cards are known
+        with quiet():
+            read, parsed = header_of(line), parse_header(text_of(line))
+            mend_cards(read)
+        assert cards_of(parsed) == cards_of(read)
+        assert inherit_header(parsed).tostring() == inherit_header(read).tostring()
+
+
+def test_headers_with_the_same_cards_do_not_share_them() -> None:
+    text = text_of("OBJECT  = 'M31'", "EXPTIME =                 60.0")
+    one, other = parse_header(text), parse_header(text)
+    kept, too = inherit_header(one), inherit_header(other)
+    one["OBJECT"], kept["OBJECT"] = "M33", "M51"
+    kept.comments["EXPTIME"] = "[s]"
+    assert (other["OBJECT"], too["OBJECT"], too.comments["EXPTIME"]) == ("M31", "M31", "")
+    assert inherit_header(one)["OBJECT"] == "M33"
+    assert parse_header(text).tostring() == header_of("OBJECT  = 'M31'", "EXPTIME =                 60.0").tostring()
+
+
+@pytest.mark.parametrize("value", [1, 1.0, True, 0.1234567890123456789, "M31", "a text " * 12, ""], ids=repr)
+@pytest.mark.parametrize("comment", [None, "", "a comment"], ids=repr)
+def test_a_card_is_put_as_a_header_puts_it(value: Any, comment: str | None) -> None:
+    for keyword in ("NEW", "OLD", "LAST"):
+        ours, theirs = (fits.Header([("OLD", 2.5, "was"), ("HISTORY", "seen")]) for _ in range(2))
+        put_card(ours, keyword, value, comment)
+        theirs[keyword] = value if comment is None else (value, comment)
+        assert cards_of(ours) == cards_of(theirs)
+        assert ours.tostring() == theirs.tostring()
+        ours[keyword] = "changed"  # in this header alone

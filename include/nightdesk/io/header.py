@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nightdesk.errors import FrameError
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 
 
 LARGEST_NUMBER = 1e11
+CARD = 80  # characters
+MOST_CARDS = 4096
+_END = "END".ljust(CARD)
+_PLAIN = re.compile(
+    r"(?!HISTORY|COMMENT|HIERARCH|CONTINUE|END )[A-Z0-9_-]{1,8} {0,7}= [ -~]{70}|(?:HISTORY|COMMENT) (?!= )[ -~]{72}"
+)
 _COMMA = re.compile(r"^([+-]?\d*),(\d+(?:[eEdD][+-]?\d+)?)$")
 
 
@@ -138,16 +145,83 @@ def require_number(
     return number, origin
 
 
-def mend_cards(header: fits.Header) -> None:
-    """Turn each value that is no FITS value (``3,2E-05``, a text without its closing quote) into the text it is."""
+def ends_header(block: bytes) -> bool:
+    """Tell whether a header ends in this block of it."""
+    return any(block[start : start + CARD].rstrip() == b"END" for start in range(0, len(block), CARD))
+
+
+def parse_header(text: str) -> fits.Header:
+    """Return the header that a file's text is, mended; a card that other files had too is not read again."""
     from astropy.io import fits
 
+    images: list[str] = []
+    for start in range(0, len(text), CARD):
+        image = text[start : start + CARD]
+        if images and image.startswith("CONTINUE"):
+            images[-1] += image
+        elif image == _END:
+            break
+        else:
+            images.append(image)
+    with quiet():
+        return fits.Header([_twin(_read_card(image)) for image in images])
+
+
+@lru_cache(MOST_CARDS)
+def _read_card(image: str) -> fits.Card:
+    from astropy.io import fits
+
+    card = fits.Card.fromstring(image)
+    _mend(card)
+    if _PLAIN.fullmatch(image):
+        str(card)  # puts it in order, which is not to be done again with each of its twins
+        card.is_plain = True  # to have it cleaned by its text alone
+    return card
+
+
+def _twin(card: fits.Card) -> fits.Card:
+    """Return a copy of a card, in a fourth of the time that `copy` takes."""
+    twin = object.__new__(type(card))
+    twin.__dict__.update(card.__dict__)
+    return twin
+
+
+def mend_cards(header: fits.Header) -> None:
+    """Turn each value that is no FITS value (``3,2E-05``, a text without its closing quote) into the text it is."""
     for card in header.cards:
-        try:
-            _ = card.value
-        except fits.VerifyError:
-            card.verify("silentfix+ignore")
-            card.value = str(card.value).strip("' ")
+        _mend(card)
+
+
+def _mend(card: fits.Card) -> None:
+    from astropy.io import fits
+
+    try:
+        _ = card.value
+    except fits.VerifyError:
+        card.verify("silentfix+ignore")
+        card.value = str(card.value).strip("' ")
+
+
+def put_card(header: fits.Header, keyword: str, value: Any, comment: str | None = None) -> None:
+    """Set a value and its comment, as a header does itself; a card that other frames got too is not made again."""
+    if keyword in header:
+        header[keyword] = value if comment is None else (value, comment)
+    else:
+        header.append(_twin(_made_card(keyword, value, comment)))
+
+
+@lru_cache(MOST_CARDS, typed=True)
+def _made_card(keyword: str, value: Any, comment: str | None) -> fits.Card:
+    from astropy.io import fits
+
+    return _laid_out(fits.Card(keyword, value, comment))
+
+
+def _laid_out(card: fits.Card) -> fits.Card:
+    """Return a card that knows its text."""
+    with quiet():  # a card that is long, or HIERARCH, is no trouble
+        str(card)
+    return card
 
 
 def complete_header(image: fits.Header, primary: fits.Header) -> fits.Header:
@@ -181,14 +255,24 @@ def _keep_cards(raw: fits.Header, kept: fits.Header) -> None:
         try:
             if _STRUCTURE.match(card.keyword):
                 continue
-            card.verify("silentfix+exception")
-            value, comment = card.value, card.comment
-            clean = fits.Card(card.keyword, value, comment)
-            str(clean)
+            clean = _twin(_known_card(str(card))) if getattr(card, "is_plain", False) else _clean_card(card)
         except (fits.VerifyError, ValueError, AttributeError):
             kept.add_history(f"Nightdesk left out the unreadable card {_printable(card.rawkeyword)}.")
             continue
         kept.append(clean, end=True)
+
+
+@lru_cache(MOST_CARDS)
+def _known_card(image: str) -> fits.Card:
+    return _clean_card(_twin(_read_card(image)))
+
+
+def _clean_card(card: fits.Card) -> fits.Card:
+    """Return a raw's card as it is laid out in a product."""
+    from astropy.io import fits
+
+    card.verify("silentfix+exception")
+    return _laid_out(fits.Card(card.keyword, card.value, card.comment))
 
 
 def _printable(text: str) -> str:

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from nightdesk.errors import FrameError
 from nightdesk.group import clean_name, resolve_alias
 from nightdesk.io.detector import trimmed_shape
-from nightdesk.io.header import as_number, complete_header, find_number, find_text, find_value, mend_cards
-from nightdesk.io.quiet import quiet
+from nightdesk.io.header import (
+    as_number,
+    complete_header,
+    ends_header,
+    find_number,
+    find_text,
+    find_value,
+    parse_header,
+)
 from nightdesk.io.repair import apply_repairs, find_repairs, list_repairs
 from nightdesk.night import night_of, parse_moment
 
@@ -299,11 +306,8 @@ def _next_header(
         if not text and first and block and not block.startswith(b"SIMPLE  ="[: len(block)]):
             raise NotFitsError("it is not a FITS file (no SIMPLE at its beginning)", final=True)
         text += block
-        end = _end_of_header(block)
-        if end:
-            with quiet():
-                header = fits.Header.fromstring(_NOT_PRINTABLE.sub(b"?", text).decode("ascii"))
-                mend_cards(header)
+        if ends_header(block):
+            header = parse_header(_NOT_PRINTABLE.sub(b"?", text).decode("ascii"))
             return header, position + _padded(len(text))
         if len(block) < BLOCK:
             return fits.Header(), None
@@ -315,10 +319,6 @@ _NOT_PRINTABLE = re.compile(rb"[^ -~]")  # astropy reads these as a question mar
 
 def _padded(length: int) -> int:
     return -(-length // BLOCK) * BLOCK
-
-
-def _end_of_header(block: bytes) -> bool:
-    return any(block[start : start + 80].rstrip() == b"END" for start in range(0, len(block), 80))
 
 
 def _skip(stream: BinaryIO | gzip.GzipFile, length: int, padded: int) -> bool:

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from astropy.io import fits
 
 from nightdesk.errors import FrameError
 from nightdesk.io.atomic import let_go
-from nightdesk.io.hdu import SIGN
-from nightdesk.io.header import mend_cards
-from nightdesk.io.quiet import quiet
+from nightdesk.io.hdu import BLOCK, SIGN
+from nightdesk.io.header import ends_header, parse_header
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,8 +96,8 @@ def open_rows(path: Path, instrument: Instrument) -> tuple[RawRows, fits.Header]
     if instrument.extension is not None or not path.name.lower().endswith((".fits", ".fit", ".fts")):
         return None
     try:
-        with quiet(), path.open("rb") as stream:
-            header = fits.Header.fromfile(stream)
+        with path.open("rb") as stream:
+            header = _read_header(stream)
             start = stream.tell()
             rest = stream.seek(0, os.SEEK_END) - start
         depth, axes = header.get("BITPIX"), header.get("NAXIS")
@@ -115,5 +114,14 @@ def open_rows(path: Path, instrument: Instrument) -> tuple[RawRows, fits.Header]
         return None
     if shape[0] * shape[1] > instrument.max_pixels:
         return None
-    mend_cards(header)
     return RawRows(path, start, (shape[0], shape[1]), stored, scale, zero), header
+
+
+def _read_header(stream: BinaryIO) -> fits.Header:
+    """Return the header with which a file begins, of the characters that astropy takes it to be of."""
+    blocks: list[bytes] = []
+    while not blocks or not ends_header(blocks[-1]):
+        blocks.append(stream.read(BLOCK))
+        if len(blocks[-1]) < BLOCK:
+            raise EOFError
+    return parse_header(b"".join(blocks).decode("ascii", "replace").replace("\ufffd", "?"))
