@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from nightdesk.group import Group
+from nightdesk.io.atomic import write_json
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout, rejection_path, report_path
 from nightdesk.settings import Settings
 
@@ -77,3 +78,14 @@ def test_rejections_and_reports_lie_by_their_night() -> None:
     settings = layout().settings
     assert rejection_path(settings, NIGHT, "r1") == ROOT / "rejected/2026-11-21/r1.json"
     assert report_path(settings, NIGHT) == ROOT / "processed/reports/2026-11-21.json"
+
+
+def test_whose_products_a_folder_holds_is_what_its_inputs_say_now(tmp_path: Path) -> None:
+    found = layout(profile="notebook", data={"root": tmp_path})
+    assert found.owner is None
+    for key in ("2026-11-21/NGC5949/R", "2026-11-22/NGC5949/R"):
+        write_json(found.folder / "combined" / "inputs.json", {"group": key})
+        assert found.owner == key
+    assert found.ledger == found.folder / "combined" / "refused" / "2026-11-21"
+    (found.folder / "combined" / "inputs.json").unlink()
+    assert found.owner is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from nightdesk.io.atomic import read_json
@@ -48,8 +49,12 @@ class Layout:
     @property
     def owner(self) -> str | None:
         """The key of the group whose products the folder holds; None when it holds none."""
-        values = read_json(self.folder / COMBINED / "inputs.json")
-        return str(values.get("group")) if isinstance(values, dict) else None
+        path = self.folder / COMBINED / "inputs.json"
+        try:
+            status = path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        return _owner(path, status.st_ino, status.st_size, status.st_mtime_ns)
 
     @property
     def ledger(self) -> Path:
@@ -128,6 +133,13 @@ class Layout:
         if self.group.instrument:
             place /= self.group.instrument
         return [place / self.group.night.isoformat() / name, place / name]
+
+
+@lru_cache
+def _owner(path: Path, *_: int) -> str | None:
+    """Return whose inputs a file holds; it is read again when it is another, for every ledger's place asks."""
+    values = read_json(path)
+    return str(values.get("group")) if isinstance(values, dict) else None
 
 
 def _without_case(folder: Path, name: str) -> Path:
