@@ -164,8 +164,9 @@ def altitude_of(
     ut = erfa.DJM0, (moment - datetime(1858, 11, 17, tzinfo=UTC)) / timedelta(days=1)
     tt = ut[0], ut[1] + SECONDS_TT_AHEAD_OF_UTC / 86400.0
     mean_j2000 = erfa.trxp(erfa.pmat06(*erfa.epj2jd(equinox)), erfa.s2c(*_radians(right_ascension, declination)))
-    alpha, delta = erfa.c2s(erfa.rxp(erfa.pnm06a(*tt), mean_j2000))
-    hour_angle = float(erfa.gst06a(*ut, *tt)) + math.radians(longitude) - float(alpha)
+    turned = erfa.pnm06a(*tt)
+    alpha, delta = erfa.c2s(erfa.rxp(turned, mean_j2000))
+    hour_angle = float(erfa.gst06(*ut, *tt, turned)) + math.radians(longitude) - float(alpha)
     phi = math.radians(latitude)
     sine = math.sin(phi) * math.sin(float(delta)) + math.cos(phi) * math.cos(float(delta)) * math.cos(hour_angle)
     return math.degrees(math.asin(max(-1.0, min(1.0, sine))))
