@@ -11,9 +11,12 @@ import numpy as np
 import pytest
 
 from nightdesk.errors import FrameError, GroupError
+from nightdesk.io import inventory
+from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.manifest import read_manifest
 from nightdesk.science import compiled
 from nightdesk.science.sample import window_places
+from nightdesk.settings import Settings
 from nightdesk.steps import combine, fused, isr, list_frames, reduce
 from nightdesk.steps.stack_header import read_names
 from tests.small_night import SmallNight
@@ -101,6 +104,49 @@ def test_windows_of_a_frame_are_parts_of_it_on_the_grid(tmp_path: Path, way: str
         places = window_places(rows, columns, 5)
         for found, whole in zip(frame.windows(rows, columns, 5), frame.image(), strict=True):
             np.testing.assert_array_equal(found, whole[places])
+
+
+LAID_OUT_ANEW = {
+    "AIRMASS": "1.20",
+    "CD1_1": "-0.00020000000000000123",
+    "CRVAL1": "2.320000000000000123E+02 / more digits than a product has",
+    "EGAIN": " 2.1d0",
+    "EXPTIME": "60",
+}
+
+
+@pytest.mark.parametrize("profile", ["standard", "notebook"])
+def test_the_same_bytes_of_headers_that_are_laid_out_anew(tmp_path: Path, profile: str) -> None:
+    """What a product's header cannot hold to the last digit is lost, also where no product is written."""
+    nights = []
+    for keep in ("all", "stack"):
+        night = night_at(tmp_path / keep, keep, profile=profile)
+        for path in map(night.raw, night.names):
+            content = path.read_bytes()
+            for keyword, text in LAID_OUT_ANEW.items():
+                start = content.index(keyword.ljust(8).encode() + b"= ")
+                content = content[:start] + f"{keyword:8}= {text}".ljust(80).encode() + content[start + 80 :]
+            path.write_bytes(content)
+        nights.append(reduced(night))
+    assert sha256(nights[0]) == sha256(nights[1])
+
+
+def test_what_the_list_of_frames_read_of_a_raw_is_not_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    night = night_at(tmp_path, "stack", tables={"batch": {"frames_per_task": "all"}})
+    (batch,) = list_frames.run(night.settings, night.group, run_id="test")
+    mended = night.names[1]
+    night.write_raw(mended, NOTE="mended since")
+    read: list[str] = []
+
+    def _read(settings: Settings, path: Path, *, size: int, mtime_ns: int) -> RawFacts:
+        read.append(path.stem)
+        return read_facts(settings, path, size=size, mtime_ns=mtime_ns)
+
+    monkeypatch.setattr(inventory, "read_facts", _read)
+    isr.run(night.settings, night.group, batch)
+    assert read == [mended]
 
 
 def test_without_positions(tmp_path: Path) -> None:

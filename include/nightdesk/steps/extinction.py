@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from nightdesk.desk.card import has_frame_card, write_frame_card
 from nightdesk.io.frame import Frame, RowFrame, Rows, read_frame
-from nightdesk.io.header import add_step
+from nightdesk.io.header import add_step, put_card
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.science import notebook
 from nightdesk.science.extinction import correct_extinction, extinction_factor
@@ -100,7 +100,7 @@ def above_atmosphere(work: Work, name: str, frame: Frame | RowFrame) -> RowFrame
     name : str
         The frame.
     frame : Frame
-        Of any shape, as `isr` left it.
+        Of any shape, as `isr` left it; its header is changed.
 
     Returns
     -------
@@ -109,12 +109,12 @@ def above_atmosphere(work: Work, name: str, frame: Frame | RowFrame) -> RowFrame
     """
     coefficient = find_coefficient(work.settings, work.group)
     airmass, k = float(frame.header["AIRMASS"]), coefficient.k
-    header = frame.header.copy()
-    header["EXTCORR"] = (True, "corrected for atmospheric extinction")
-    header["EXTK"] = (k, "extinction coefficient (mag/airmass)")
-    header["EXTSIG"] = (coefficient.sigma, "its error, common to all pixels, not in VAR")
-    header["EXTSRC"] = (coefficient.source, "where it comes from")
-    header["EXTREF"] = ("TOA", "the image is as above the atmosphere")
+    header = frame.header
+    put_card(header, "EXTCORR", True, "corrected for atmospheric extinction")
+    put_card(header, "EXTK", k, "extinction coefficient (mag/airmass)")
+    put_card(header, "EXTSIG", coefficient.sigma, "its error, common to all pixels, not in VAR")
+    put_card(header, "EXTSRC", coefficient.source, "where it comes from")
+    put_card(header, "EXTREF", "TOA", "the image is as above the atmosphere")
     factor = extinction_factor(airmass, k)
     add_step(
         header,

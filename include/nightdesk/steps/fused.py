@@ -20,7 +20,8 @@ import numpy as np
 
 from nightdesk.errors import FrameError, FrameLost, StaleProduct
 from nightdesk.io.frame import RECIPE, Frame, RowFrame
-from nightdesk.io.inventory import hash_file
+from nightdesk.io.header import put_card
+from nightdesk.io.inventory import FactsCache, hash_file
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED, Layout
 from nightdesk.io.rows import RawRows, open_rows
 from nightdesk.manifest import FileState, forget_loss, read_inputs, renew_raw
@@ -124,9 +125,7 @@ def check(settings: Settings, group: Group, names: Sequence[str]) -> None:
     own = {settings.root / path for path in work.inputs.raws}
     for recipe in [recipe for recipe, source in _sources.items() if source.rows.path not in own]:
         del _sources[recipe]  # of the group before, whose masters it keeps in memory
-    with ThreadPoolExecutor(settings.machine.workers) as pool:  # their sums are wanted one by one below
-        list(pool.map(work.hash_raw, names))
-    run_batch(work, "isr", names, work.open_source)
+    work.open_batch(names)
 
 
 def pass_over(settings: Settings, group: Group, names: Sequence[str]) -> None:
@@ -195,9 +194,10 @@ class Fused(Work):
 
     sources: dict[str, Source] = field(default_factory=dict)
     grid: Grid | None = None
-    placed: bool = False
+    opened: bool = False
     headers: dict[str, fits.Header] = field(default_factory=dict)
     _calibration: Calibration | None = None
+    _facts: FactsCache | None = None
     _prepared: OrderedDict[tuple[float, float, int], tuple[Prepared, compiled.RowsOfMasters]] = field(
         default_factory=OrderedDict
     )
@@ -207,8 +207,8 @@ class Fused(Work):
         """Tell whether a frame can be had: opened, and for the grid placed on it."""
         if step == SHIFTED:
             return name in self.headers
-        if name not in self.sources and not self.placed:
-            self.open_sources([name])
+        if not self.opened:
+            self.open_sources(self.inputs.frames)
         return name in self.sources
 
     def header(self, step: str, name: str) -> fits.Header:
@@ -245,10 +245,21 @@ class Fused(Work):
         with suppress(FrameError, OSError):
             hash_file(self.raw_path(name))
 
+    def open_batch(self, names: Sequence[str]) -> None:
+        """Open frames one by one; while one is opened, threads sum up the next, for that needs no Python."""
+        with ThreadPoolExecutor(self.settings.machine.workers) as pool:
+            for name in names:
+                pool.submit(self.hash_raw, name)
+            try:
+                run_batch(self, "isr", names, self.open_source)
+            finally:
+                pool.shutdown(cancel_futures=True)
+
     def open_sources(self, names: Sequence[str]) -> None:
         """Open the frames that `isr` found good; one that is bad by now is on record."""
+        self.opened = True
         with suppress(FrameError, FrameLost):
-            run_batch(self, "isr", [name for name in names if not self.loss(name)], self.open_source)
+            self.open_batch([name for name in names if not self.loss(name)])
 
     def open_source(self, name: str) -> None:
         """Check a raw by its header and note what is to be done with it."""
@@ -267,7 +278,9 @@ class Fused(Work):
         if (known := _sources.get(recipe)) is not None and known.rows.path == path:
             self.sources[name] = known
             return
-        require_member(self, path, state)
+        if self._facts is None:
+            self._facts = FactsCache(self.settings)
+        require_member(self, self._facts.facts(path, state.size, state.mtime_ns))
         instrument = self.settings.instrument_of(self.group)
         opened = open_rows(path, instrument)
         if opened is None:
@@ -302,7 +315,6 @@ class Fused(Work):
     def prepare(self, names: Sequence[str]) -> None:
         """Open the frames and lay them on the grid; those that do not fit are on record."""
         self.open_sources(names)
-        self.placed = True
         positions = self.positions
         unused = {row.name for row in positions.rows if not row.use} if positions else set()
         self.grid = Grid.of(self)
@@ -516,10 +528,10 @@ class Fused(Work):
 def _as_read_back(header: fits.Header, *, scientific: bool) -> fits.Header:
     """Return a header as it would be after writing and reading: the same cards in the same order and layout."""
     if scientific:
-        header["EXTNAME"] = "SCI"
-        header["BUNIT"] = ("electron", "unit of the image")
+        put_card(header, "EXTNAME", "SCI")
+        put_card(header, "BUNIT", "electron", "unit of the image")
     for keyword in ("CHECKSUM", "DATASUM"):
-        header[keyword] = ""
+        put_card(header, keyword, "")
     return type(header).fromstring(header.tostring())
 
 

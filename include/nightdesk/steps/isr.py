@@ -10,7 +10,7 @@ from astropy.io import fits
 from nightdesk.errors import FrameError, SetupError
 from nightdesk.io.airmass import Airmass, find_airmass
 from nightdesk.io.frame import WARNING, Frame, RowFrame, Rows
-from nightdesk.io.header import add_step, inherit_header, require_number
+from nightdesk.io.header import add_step, inherit_header, put_card, require_number
 from nightdesk.io.layout import EXTINCTION, POST_ISR, SHIFTED
 from nightdesk.io.raw import RawFacts, read_facts
 from nightdesk.manifest import FileState, forget_loss, renew_raw
@@ -90,7 +90,7 @@ def _reduce(passage: Passage, calibration: Calibration) -> None:
     if not work.is_current(POST_ISR, name):
         for later in (EXTINCTION, SHIFTED):
             work.layout.product(later, name).unlink(missing_ok=True)
-        require_member(work, path, state)
+        require_member(work, read_facts(work.settings, path, size=state.size, mtime_ns=state.mtime_ns))
         raw = read_raw_image(work.settings, path, work.settings.instrument_of(work.group))
         airmass = require_sound(work, raw)
         reduce = _notebook_frame if work.notebook else _standard_frame
@@ -131,34 +131,32 @@ def require_sound(work: Work, raw: RawImage) -> Airmass:
     return find_airmass(work.settings, work.settings.instrument_of(work.group), raw.header, raw.path.name)
 
 
-def require_member(work: Work, path: Path, state: FileState) -> None:
+def require_member(work: Work, facts: RawFacts) -> None:
     """Refuse a raw that is cut short, or that is no longer of this group since it was mended.
 
     Parameters
     ----------
     work : Work
         The group.
-    path : Path
-        The raw.
-    state : FileState
-        As it is now.
+    facts : RawFacts
+        Of the raw as it is now.
 
     Raises
     ------
     FrameError
         Saying what is wrong and what to do.
     """
-    facts = read_facts(work.settings, path, size=state.size, mtime_ns=state.mtime_ns)
+    file_name = facts.path.rpartition("/")[2]
     if facts.kind == "rejected":
-        raise FrameError(f"{path.name}: {facts.reason}.")
+        raise FrameError(f"{file_name}: {facts.reason}.")
     if not facts.complete:
         raise FrameError(
-            f"{path.name}: it is cut short: {facts.size:,} bytes, at least {facts.missing:,} fewer than its headers "
+            f"{file_name}: it is cut short: {facts.size:,} bytes, at least {facts.missing:,} fewer than its headers "
             "say. Copy it again, then clear this task with its downstream."
         )
     if facts.kind != "science" or not _same_group(work, facts):
         is_now = f"{facts.night}/{facts.target}/{facts.filter_name}" if facts.kind == "science" else facts.kind
-        raise FrameError(f"{path.name}: its header now says {is_now}, not {work.group.key}. Clear the whole run.")
+        raise FrameError(f"{file_name}: its header now says {is_now}, not {work.group.key}. Clear the whole run.")
 
 
 def _same_group(work: Work, facts: RawFacts) -> bool:
@@ -200,8 +198,8 @@ def tell_airmass(header: fits.Header, airmass: Airmass) -> None:
         Of the exposure.
     """
     given = airmass.source == "configuration"
-    header["AIRMASS"] = (airmass.value, "airmass given by configuration" if given else "effective airmass")
-    header["AIRMSRC"] = (airmass.source, "where the airmass comes from")
+    put_card(header, "AIRMASS", airmass.value, "airmass given by configuration" if given else "effective airmass")
+    put_card(header, "AIRMSRC", airmass.source, "where the airmass comes from")
     if airmass.warning:
         header[WARNING] = airmass.warning.encode("ascii", "replace").decode()
         add_step(header, f"Warning: {header[WARNING]}.")
@@ -359,21 +357,21 @@ def _describe(
     noise_source: str,
 ) -> None:
     """Say in the header, and in plain words in HISTORY, what was done."""
-    header["EGAIN"] = (1.0, "e- per unit: the image is in electrons")
-    header["NDGAIN"] = (gain, "e-/ADU that the raw was multiplied by")
-    header["RDNOISE"] = (noise, "read noise (e-)")
-    header["RDNSRC"] = (noise_source, "where the read noise stood")
+    put_card(header, "EGAIN", 1.0, "e- per unit: the image is in electrons")
+    put_card(header, "NDGAIN", gain, "e-/ADU that the raw was multiplied by")
+    put_card(header, "RDNOISE", noise, "read noise (e-)")
+    put_card(header, "RDNSRC", noise_source, "where the read noise stood")
     for role, keyword in (("bias", "BIAS"), ("dark", "DARK"), ("flat", "FLAT")):
         master = masters.get(role)
-        header[f"{keyword}COR"] = (master is not None, f"whether a master {role} was used")
+        put_card(header, f"{keyword}COR", master is not None, f"whether a master {role} was used")
         if master is not None:
-            header[f"{keyword}FIL"] = work.layout.relative(master.path)
+            put_card(header, f"{keyword}FIL", work.layout.relative(master.path))
             if (days := work.masters.distances.get(role)) is not None:
-                header[f"{keyword}DAY"] = (days, f"days from the night to that of the {role}")
+                put_card(header, f"{keyword}DAY", days, f"days from the night to that of the {role}")
     if "dark" in masters:
-        header["DARKBIAS"] = (masters["dark"].contains_bias, "whether that dark contains the bias")
+        put_card(header, "DARKBIAS", masters["dark"].contains_bias, "whether that dark contains the bias")
     noiseless = [role for role, master in masters.items() if master.variance is None and role != BAD_PIXELS]
-    header["NOISECAL"] = (not noiseless, "whether VAR contains the masters' noise")
+    put_card(header, "NOISECAL", not noiseless, "whether VAR contains the masters' noise")
     what = ", ".join(
         role if role in masters else f"no {role} (the configuration says so)"
         for role in ("bias", "dark", "flat")

@@ -66,6 +66,7 @@ class Work:
     _sidecar: Path | None = None
     _location: Location | None = None
     _recipes: dict[tuple[str, str], str] = field(default_factory=dict)
+    _of_all: dict[str, Any] | None = None
     _grid: Grid | None = None
     once: threading.RLock = field(default_factory=threading.RLock)
 
@@ -195,18 +196,23 @@ class Work:
         return self._recipes[key]
 
     def _isr(self, name: str) -> dict[str, Any]:
+        with self.once:
+            if self._of_all is None:
+                self._of_all = self._isr_of_all()
+        repairs = [repair.model_dump(mode="json") for repair in self.repairs(name)]
+        return {"raw": hash_file(self.raw_path(name)), "repairs": repairs, **self._of_all}
+
+    def _isr_of_all(self) -> dict[str, Any]:
+        """Return what all frames of the group have in common."""
         instrument = self.settings.instrument_of(self.group)
-        pair = [hash_file(self.settings.root / path) for path in self.bias_pair]
         return {
-            "raw": hash_file(self.raw_path(name)),
             "masters": hash_masters(self.masters),
             "instrument": instrument.model_dump(mode="json", exclude={"match", "max_pixels", "frame_types"}),
-            "bias pair": pair,
+            "bias pair": [hash_file(self.settings.root / path) for path in self.bias_pair],
             "cosmic rays": self.settings.filter_of(self.group).cosmic_rays,
             "flat": [self.settings.filter_of(self.group).flat, *self._flat_settings()],
             "distances": self.masters.distances,
             "place": self.settings.numbers_of_site(self.group)["place"],
-            "repairs": [repair.model_dump(mode="json") for repair in self.repairs(name)],
             "depth": self.settings.depth,
         }
 
