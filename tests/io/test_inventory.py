@@ -5,9 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +13,6 @@ import numpy as np
 import pytest
 
 from nightdesk.group import Group
-from nightdesk.io import inventory
 from nightdesk.io.inventory import (
     FactsCache,
     Inventory,
@@ -329,38 +325,6 @@ def test_a_file_is_hashed_anew_when_it_changes(tmp_path: Path) -> None:
     for content in (b"one", b"two!", b""):
         path.write_bytes(content)
         assert hash_file(path) == hash_file(path) == hashlib.sha256(content).hexdigest()
-
-
-def test_threads_that_ask_for_the_same_sum_wait_for_one_of_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"content")
-    asked, made = threading.Barrier(4), []
-
-    def _slow(path: Path) -> str:
-        made.append(path)
-        time.sleep(0.05)
-        return "a sum"
-
-    def _ask(_: int) -> str:
-        asked.wait()
-        return hash_file(path)
-
-    monkeypatch.setattr(inventory, "_sha256", _slow)
-    with ThreadPoolExecutor(4) as pool:
-        assert set(pool.map(_ask, range(4))) == {"a sum"}
-    assert made == [path]
-
-
-def test_a_sum_that_could_not_be_made_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "x"
-    path.write_bytes(b"content")
-    with monkeypatch.context() as patched:
-        patched.setattr(inventory, "_sha256", lambda _: 1 / 0)
-        with pytest.raises(ZeroDivisionError):
-            hash_file(path)
-    assert hash_file(path) == hashlib.sha256(b"content").hexdigest()
 
 
 def test_the_small_raw_is_a_raw(night: SmallNight) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date
@@ -269,37 +268,14 @@ def _setup_words(facts: RawFacts) -> str:
     return ", ".join(words + ([f"readout {facts.readout_mode}"] if facts.readout_mode else []))
 
 
-BYTES_AT_ONCE = 1 << 21
-
 _hashes: dict[tuple[str, int, int], str] = {}
-_hashing: dict[tuple[str, int, int], threading.Lock] = {}
-_guard = threading.Lock()
 
 
 def hash_file(path: Path) -> str:
-    """Return a file's sha256; within a process it is read again only when size or mtime differ.
-
-    A thread that asks for a sum that another is making waits for it.
-    """
+    """Return a file's sha256; within a process it is read again only when size or mtime differ."""
     status = path.stat()
     key = (str(path), status.st_size, status.st_mtime_ns)
-    with _guard:
-        if key in _hashes:
-            return _hashes[key]
-        making = _hashing.setdefault(key, threading.Lock())
-    with making:
-        if key not in _hashes:
-            found = _sha256(path)
-            with _guard:
-                _hashes[key] = found
-                del _hashing[key]
-        return _hashes[key]
-
-
-def _sha256(path: Path) -> str:
-    """Return a file's sha256, made of large pieces: after each a thread has to wait for those that run Python."""
-    found, buffer = hashlib.sha256(), memoryview(bytearray(BYTES_AT_ONCE))
-    with path.open("rb", buffering=0) as stream:
-        while count := stream.readinto(buffer):
-            found.update(buffer[:count])
-    return found.hexdigest()
+    if key not in _hashes:
+        with path.open("rb") as stream:
+            _hashes[key] = hashlib.file_digest(stream, "sha256").hexdigest()
+    return _hashes[key]

@@ -14,11 +14,13 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nightdesk.errors import FrameError, FrameLost, StaleProduct
+from nightdesk.errors import FrameError, FrameLost, SetupError, StaleProduct
+from nightdesk.io.association import hash_masters
 from nightdesk.io.frame import RECIPE, Frame, RowFrame
 from nightdesk.io.header import put_card
 from nightdesk.io.inventory import FactsCache, hash_file
@@ -196,7 +198,6 @@ class Fused(Work):
     grid: Grid | None = None
     opened: bool = False
     headers: dict[str, fits.Header] = field(default_factory=dict)
-    _calibration: Calibration | None = None
     _facts: FactsCache | None = None
     _prepared: OrderedDict[tuple[float, float, int], tuple[Prepared, compiled.RowsOfMasters]] = field(
         default_factory=OrderedDict
@@ -246,14 +247,19 @@ class Fused(Work):
             hash_file(self.raw_path(name))
 
     def open_batch(self, names: Sequence[str]) -> None:
-        """Open frames one by one; while one is opened, threads sum up the next, for that needs no Python."""
+        """Open frames: threads sum up the raws while the masters are read, then each is opened."""
         with ThreadPoolExecutor(self.settings.machine.workers) as pool:
-            for name in names:
-                pool.submit(self.hash_raw, name)
-            try:
-                run_batch(self, "isr", names, self.open_source)
-            finally:
-                pool.shutdown(cancel_futures=True)
+            sums = pool.map(self.hash_raw, names)
+            with suppress(SetupError):  # it is told with the first frame
+                hash_masters(self.masters)
+                self.calibration.masters(self.inputs.shape)
+            list(sums)
+        run_batch(self, "isr", names, self.open_source)
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The group's masters."""
+        return Calibration(self)
 
     def open_sources(self, names: Sequence[str]) -> None:
         """Open the frames that `isr` found good; one that is bad by now is on record."""
@@ -272,8 +278,6 @@ class Fused(Work):
             renew_raw(self.layout, state)
 
     def _opened(self, name: str, path: Path, state: FileState) -> None:
-        if self._calibration is None:
-            self._calibration = Calibration(self)
         recipe = self.recipe(EXTINCTION, name)
         if (known := _sources.get(recipe)) is not None and known.rows.path == path:
             self.sources[name] = known
@@ -292,11 +296,11 @@ class Fused(Work):
             raw = raw_image(self.settings, path, np.broadcast_to(np.uint16(0), rows.shape), header, instrument)
         airmass = require_sound(self, raw)
         if self.notebook:
-            self._calibration.masters(rows.shape)
+            self.calibration.masters(rows.shape)
             gain, product = describe_notebook(self, raw)
             arguments: dict[str, Any] = {"gain": gain}
         else:
-            arguments, product = describe_standard(self, self._calibration, raw)
+            arguments, product = describe_standard(self, self.calibration, raw)
         tell_airmass(product, airmass)
         product[RECIPE] = self.recipe(POST_ISR, name)
         product = _as_read_back(product, scientific=not self.notebook)
@@ -474,10 +478,9 @@ class Fused(Work):
         """Return the stack as the notebook made it; its rows are computed while those before are written."""
         grid, machine = self.grid, self.settings.machine
         assert grid is not None
-        assert self._calibration is not None
         sources = [self.sources[name] for name in names]
         ny, nx = sources[0].rows.shape
-        masters = self._calibration.masters((ny, nx))
+        masters = self.calibration.masters((ny, nx))
         bias, flat = masters["bias"].data, masters["flat"].data
         moves = [(int(grid.shifts[name][0]), int(grid.shifts[name][1])) for name in names]
         zeros = {source.rows.zero for source in sources}
