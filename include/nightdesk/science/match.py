@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -243,7 +244,9 @@ def _judged(first: Transform, stars: Stars, reference: Stars, shape: tuple[int, 
         mine, theirs = _partners(transform, stars, reference, radius)
         if len(mine) < 3:
             return _refused(f"too few stars agree: {len(mine)}, at least {FEWEST_MATCHES}")
-        transform = _fit(stars, reference, mine, theirs)
+        before, transform = transform, _fit(stars, reference, mine, theirs)
+        if transform == before and radius == INLIER_PIXELS:
+            break  # the same stars again and again
         radius = INLIER_PIXELS
     mine, theirs = _partners(transform, stars, reference, INLIER_PIXELS)
     if len(mine) < 3:
@@ -286,7 +289,10 @@ def _clipped(
         if np.count_nonzero(keep) < max(FEWEST_MATCHES, 0.6 * len(keep)):
             keep[:] = True
         mine, theirs, errors = mine[keep], theirs[keep], errors[keep]
+        before = transform
         transform = fit_transform(stars.positions[mine], reference.positions[theirs], 1.0 / errors**2)
+        if transform == before:
+            break
     return mine, theirs, 1.0 / errors**2
 
 
@@ -335,9 +341,15 @@ def _overlap(transform: Transform, stars: Stars, reference: Stars, shape: tuple[
         return int(np.count_nonzero((x >= 0) & (y >= 0) & (x <= nx - 1) & (y <= ny - 1)))
 
     mine, theirs = inside(transform.apply(stars.positions)), inside(transform.inverse().apply(reference.positions))
-    grid = np.stack(np.meshgrid(np.linspace(0, nx - 1, 20), np.linspace(0, ny - 1, 20)), axis=-1).reshape(-1, 2)
+    grid = _grid_of_points(shape)
     area = max(inside(transform.apply(grid)), 1) / len(grid) * nx * ny
     return min(mine, theirs), max(mine, theirs), area
+
+
+@lru_cache(maxsize=8)
+def _grid_of_points(shape: tuple[int, int]) -> Points:
+    ny, nx = shape
+    return np.stack(np.meshgrid(np.linspace(0, nx - 1, 20), np.linspace(0, ny - 1, 20)), axis=-1).reshape(-1, 2)
 
 
 def _log_false_alarms(agreeing: int, short: int, long: int, area: float, tried: int) -> float:

@@ -60,7 +60,7 @@ def scatter_of_sorted(ordered: NDArray[np.float64]) -> float:
 def _quantile(ordered: NDArray[np.float64], share: float) -> float:
     """Return the quantile between the edges of the step in which it lies, as a normal distribution has it."""
     step = float(ordered[int(share * ordered.size)])
-    below, above = (int(np.searchsorted(ordered, step, side)) for side in ("left", "right"))
+    below, above = (int(ordered.searchsorted(step, side)) for side in ("left", "right"))
     if not below and above == ordered.size:
         return step
     low_edge = 0.5 * (step + float(ordered[below - 1]))

@@ -1,6 +1,7 @@
 """Where the stars of a frame are, to a small part of a pixel."""
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from typing import Final, Self
 
 import numpy as np
@@ -77,7 +78,7 @@ class Stars:
         """Return how many stars there are."""
         return len(self.x)
 
-    @property
+    @cached_property
     def positions(self) -> NDArray[np.float64]:
         """Centroids as an array of shape (n, 2), (x, y)."""
         return np.column_stack([self.x, self.y]).astype(np.float64)
@@ -132,26 +133,26 @@ def replace_hot_pixels(signal: Image, sigma: ArrayLike) -> Image:
     """
     clean = np.array(signal)
     limit = np.broadcast_to(5.0 * np.asarray(sigma, dtype=clean.dtype)[..., None, None], clean.shape)
+    bright = np.nonzero(clean > limit)
     for _ in range(2):
-        bright = np.nonzero(clean > limit)
         middle = middle_values(_neighbourhoods(clean, bright), None)[0].astype(clean.dtype)
         hot = clean[bright] > 3.5 * np.maximum(middle, 0.0) + limit[bright]
+        if not hot.any():
+            break
         clean[tuple(place[hot] for place in bright)] = middle[hot]
+        still = clean[bright] > limit[bright]
+        bright = tuple(place[still] for place in bright)
     return clean
 
 
 def _neighbourhoods(image: Image, places: tuple[NDArray[np.intp], ...]) -> NDArray[np.float64]:
     """Return the 9 pixels around each of some pixels, shape (9, n); beyond the edge those at the edge again."""
     *which, rows, columns = places
-    ny, nx = image.shape[-2:]
-    return np.stack(
-        [
-            image[(*which, np.clip(rows + dy, 0, ny - 1), np.clip(columns + dx, 0, nx - 1))]
-            for dy in (-1, 0, 1)
-            for dx in (-1, 0, 1)
-        ],
-        dtype=np.float64,
+    y, x = (
+        [np.maximum(place - 1, 0), place, np.minimum(place + 1, length - 1)]
+        for place, length in zip((rows, columns), image.shape[-2:], strict=True)
     )
+    return np.stack([image[(*which, row, column)] for row in y for column in x], dtype=np.float64)
 
 
 def squared_distances(some: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from nightdesk.errors import FrameError
 from nightdesk.io.frame import Frame, RowFrame, Rows
-from nightdesk.io.header import add_step
+from nightdesk.io.header import add_step, put_card
 from nightdesk.io.layout import EXTINCTION, SHIFTED
 from nightdesk.manifest import forget_loss
 from nightdesk.science import notebook
@@ -229,21 +229,19 @@ def describe_shift(work: Work, grid: Grid, name: str, before: fits.Header, resid
     header = before.copy()
     _set_wcs(work, grid, header)
     dx, dy = motion.whole if motion.way == "integer" else (motion.dx, motion.dy)
-    header["XSHIFT"] = (dx, "pixels the frame was moved to the right")
-    header["YSHIFT"] = (dy, "pixels the frame was moved up")
-    header["FLIPPED"] = (motion.flipped, "whether it was turned by 180 degrees first")
-    header["ROTATED"] = (motion.rotation, "degrees it was turned about its centre")
-    header["RESCALED"] = (motion.scale, "by which it was scaled about its centre")
-    header["ALIGNWAY"] = (motion.way, "integer, subpixel or similarity")
-    header["VARCONV"] = ("pixel", "VAR is that of the single pixel")
-    header["CORRFACT"] = (
-        motion.correlation((grid.frame_shape[0], grid.frame_shape[1])),
-        "x sum of VAR: variance of a large area",
-    )
-    header["ARESKNWN"] = (residual.pixels is not None, "whether its stars have confirmed its place")
+    put_card(header, "XSHIFT", dx, "pixels the frame was moved to the right")
+    put_card(header, "YSHIFT", dy, "pixels the frame was moved up")
+    put_card(header, "FLIPPED", motion.flipped, "whether it was turned by 180 degrees first")
+    put_card(header, "ROTATED", motion.rotation, "degrees it was turned about its centre")
+    put_card(header, "RESCALED", motion.scale, "by which it was scaled about its centre")
+    put_card(header, "ALIGNWAY", motion.way, "integer, subpixel or similarity")
+    put_card(header, "VARCONV", "pixel", "VAR is that of the single pixel")
+    correlation = motion.correlation((grid.frame_shape[0], grid.frame_shape[1]))
+    put_card(header, "CORRFACT", correlation, "x sum of VAR: variance of a large area")
+    put_card(header, "ARESKNWN", residual.pixels is not None, "whether its stars have confirmed its place")
     if residual.pixels is not None:
-        header["ARESID"] = (residual.pixels, "px at most left to the reference's stars")
-        header["ARESN"] = (residual.matches, "stars that told it; 0: the reference frame")
+        put_card(header, "ARESID", residual.pixels, "px at most left to the reference's stars")
+        put_card(header, "ARESN", residual.matches, "stars that told it; 0: the reference frame")
     add_step(header, f"Align: {motion.words}.")
     return header
 

@@ -323,35 +323,22 @@ class Fused(Work):
         unused = {row.name for row in positions.rows if not row.use} if positions else set()
         self.grid = Grid.of(self)
         wanted = [name for name in names if name in self.sources and name not in unused]
-        if self.grid.wcs_name is not None and len(wanted) > 1 and not self.notebook:
-            self.stars(self.grid.wcs_name)  # once, before several ask for them
-        with ThreadPoolExecutor(self.settings.machine.workers) as pool:
-            placed = dict(zip(wanted, pool.map(self._placed, wanted), strict=True))
-
-        def _note(name: str) -> None:
-            """Note where a frame lies, or what is wrong with that."""
-            header = placed[name]
-            if isinstance(header, FrameError):
-                raise header
-            self.headers[name] = header
-
         if wanted:
             with suppress(FrameError):
-                run_batch(self, "align", wanted, _note)
+                run_batch(self, "align", wanted, self._place)
 
-    def _placed(self, name: str) -> fits.Header | FrameError:
+    def _place(self, name: str) -> None:
+        """Note where a frame lies."""
         grid, source = self.grid, self.sources[name]
         assert grid is not None
-        try:
-            if name not in grid.shifts:
-                raise FrameError(f"{name}: {why_no_row(self, name)}")
-            if self.notebook:
-                dot = np.zeros((1, 1))
-                return rolled(grid, name, Frame(dot, dot, None, None, source.header)).header
-            frame = _Live(self, source, source.header)
-            return describe_shift(self, grid, name, source.header, measure_residual(self, grid, name, frame))
-        except FrameError as error:
-            return error
+        if name not in grid.shifts:
+            raise FrameError(f"{name}: {why_no_row(self, name)}")
+        if self.notebook:
+            dot = np.zeros((1, 1))
+            self.headers[name] = rolled(grid, name, Frame(dot, dot, None, None, source.header)).header
+        else:
+            residual = measure_residual(self, grid, name, _Live(self, source, source.header))
+            self.headers[name] = describe_shift(self, grid, name, source.header, residual)
 
     def aligned(self, name: str) -> Aligned:
         """Return a frame on the grid."""

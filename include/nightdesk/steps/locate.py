@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -310,8 +309,7 @@ def _stand_upright(work: Work, rows: list[Position]) -> bool:
         found, tried = measure_stamps(work.look(EXTINCTION, row.name), there, shape)
         return tried >= FEWEST_MATCHES and len(found) > SHARE_SEEN * tried
 
-    with ThreadPoolExecutor(work.settings.machine.workers) as pool:
-        return all(pool.map(_seen, rows[1:]))
+    return all(map(_seen, rows[1:]))  # threads would mostly wait for Python
 
 
 def _in_frame(work: Work, header: fits.Header, row: Position) -> NDArray[np.float64]:
