@@ -122,3 +122,22 @@ def test_a_strip_is_written_on_where_the_system_stopped(tmp_path: Path, monkeypa
     monkeypatch.setattr(hdu.os, "pwrite", lambda handle, content, place: write_at_once(handle, content[:33], place))
     write_hdus(tmp_path / "bit by bit.fits", [fits.PrimaryHDU(image("f4", (5, 7)))])
     assert (tmp_path / "bit by bit.fits").read_bytes() == (tmp_path / "whole.fits").read_bytes()
+
+
+def test_what_is_written_is_on_its_way_to_the_disk_while_the_rest_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hdu, "STRIP_BYTES", 1)
+    monkeypatch.setattr(hdu, "BEGUN_BYTES", 500)
+    pixels, steps = image("f8", (40, 7)), []
+    monkeypatch.setattr(hdu, "let_go", lambda handle, first, size: steps.append(("sent", first, size)))
+
+    def _block(first: int, last: int) -> list[Any]:
+        steps.append(("made", first, last))
+        return [pixels[first:last]]
+
+    write_together([Content(tmp_path / "x.fits", [fits.PrimaryHDU(pixels)], _block, begin=20)])
+    sent = [step for step in steps if step[0] == "sent"]
+    assert [kind for kind, _, _ in steps].index("sent") == 3, "as soon as there is enough"
+    places = sorted(byte for _, first, size in sent for byte in range(first, first + size))
+    assert places == list(range(2880, 2880 + pixels.nbytes)), "every byte once"

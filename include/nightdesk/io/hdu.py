@@ -158,7 +158,8 @@ class _Images:
             self._begin_writing(image)
 
     def _begin_writing(self, image: _Image) -> None:
-        let_go(self._stream.fileno(), image.waiting, image.place - image.waiting)
+        if image.place > image.waiting:  # of no bytes at all the system would take the whole file
+            let_go(self._stream.fileno(), image.waiting, image.place - image.waiting)
         image.waiting = image.place
 
     def end(self) -> None:
