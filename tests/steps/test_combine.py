@@ -280,7 +280,7 @@ def test_blocks_of_rows_give_the_same_stack(night: SmallNight, monkeypatch: pyte
     whole = night.layout.stack.read_bytes()
     night.layout.stack.unlink()
     blocks = [slice(0, 5), slice(5, 17), slice(17, night.shape[0])]
-    monkeypatch.setattr(Machine, "blocks", lambda *_: blocks)
+    monkeypatch.setattr(Machine, "blocks", lambda *_, **__: blocks)
     combined(night)
     assert night.layout.stack.read_bytes() == whole
 

@@ -16,11 +16,12 @@ from astropy.io import fits
 
 from nightdesk.errors import GroupError, SetupError, StaleProduct
 from nightdesk.io.atomic import locked
+from nightdesk.io.frame import RowFrame, open_frame
 from nightdesk.manifest import read_manifest
 from nightdesk.readiness import differs
 from nightdesk.science import star
 from nightdesk.science.star import find_stars
-from nightdesk.steps import align, reduce, verdict
+from nightdesk.steps import align, batch, reduce, verdict
 from nightdesk.steps.stack_header import read_names
 from tests.small_night import SmallNight
 from tests.star_night import StarNight
@@ -323,6 +324,23 @@ def test_neither_path_nor_run_id_is_in_a_product(night: SmallNight) -> None:
         content = (night.layout.folder / name).read_bytes()
         assert str(night.root).encode() not in content
         assert b"tell-tale-run-id" not in content
+
+
+@pytest.mark.parametrize(("profile", "read"), [("standard", 3), ("notebook", 0)])
+def test_what_one_step_makes_the_next_need_not_read(
+    night: SmallNight, monkeypatch: pytest.MonkeyPatch, profile: str, read: int
+) -> None:
+    """But where the frames' stars tell first how they lie, they are read to be aligned."""
+    opened = []
+
+    def _open(path: Path) -> RowFrame:
+        opened.append(path)
+        return open_frame(path)
+
+    monkeypatch.setattr(batch, "open_frame", _open)
+    night = replace(night, profile=profile)
+    reduced(night)
+    assert len(opened) == read
 
 
 @pytest.mark.parametrize("profile", ["standard", "notebook"])

@@ -136,6 +136,8 @@ _Stack = tuple[Frame | RowFrame, list[Any], list[str]]
 
 
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
+    from nightdesk.steps import fused
+
     opened = [open_planes(work.layout.product(SHIFTED, name)) for name in names]
     ny, nx = opened[0][1]["SCI"].shape
 
@@ -150,7 +152,7 @@ def _notebook_stack(work: Work, names: list[str]) -> _Stack:
         return _median("SCI", rows), _median("VAR", rows) / len(names)
 
     machine = work.settings.machine
-    blocks = machine.blocks(ny, len(names) * nx * BYTES_OF_A_NOTEBOOK_VALUE)
+    blocks = machine.blocks(ny, len(names) * nx * BYTES_OF_A_NOTEBOOK_VALUE, most=fused.ROWS_AHEAD)
     header = notebook_header(opened[0][0], names)
     return RowFrame((ny, nx), header, RowsAhead(_combine, blocks, machine.workers), standard=False), [], names
 
