@@ -132,11 +132,11 @@ def space_needed(settings: Settings, layout: Layout, inputs: Inputs) -> int:
     stack = frame + 3 + mapped if standard else frame  # COVERAGE, NREJ and REJECTED
     grid = UNION if standard and settings.combine.footprint == "union" else 1.0
     each = {POST_ISR: 1.0, EXTINCTION: 1.0, SHIFTED: grid}
-    between = sum(
-        size for step, size in each.items() for name in inputs.frames if not layout.product(step, name).exists()
-    )
-    if fused.applies(settings, layout.group):
-        between = 0.0
+    between = 0.0
+    if not fused.applies(settings, layout.group):
+        between = sum(
+            size for step, size in each.items() for name in inputs.frames if not layout.product(step, name).exists()
+        )
     pixels = math.prod(inputs.shape) if inputs.shape else 0
     return round(pixels * (frame * between + stack * grid))
 
