@@ -34,6 +34,14 @@ def test_a_master_without_a_variance_has_none(night: SmallNight) -> None:
     assert (master.variance, master.exposure, master.contains_bias) == (None, None, False)
 
 
+def test_a_variance_that_is_not_wanted_is_not_read(night: SmallNight) -> None:
+    path = night.write_master("bias2x2.fits", night.bias, np.full(night.shape, 0.5, np.float32))
+    for wanted in (False, True, False):
+        master = read_master(path, with_variance=wanted)
+        np.testing.assert_array_equal(master.data, night.bias)
+        assert (master.variance is not None) == wanted
+
+
 def test_a_master_may_stand_in_an_extension(night: SmallNight) -> None:
     path = night.root / "dark.fits"
     image = fits.ImageHDU(night.bias, fits.Header([("DARKBIAS", True), ("EXPTIME", 30.0)]))

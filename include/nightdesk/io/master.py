@@ -124,11 +124,11 @@ def _plain(error: BaseException) -> str:
 
 MOST_MASTERS = 4  # kept in memory for the steps of one process, which follow one another
 
-_masters: OrderedDict[tuple[str, int, int], Master] = OrderedDict()
+_masters: OrderedDict[tuple[str, int, int, bool], Master] = OrderedDict()
 
 
-def read_master(path: Path) -> Master:
-    """Read a master: its image, its VAR HDU if it has one, and what a dark says of itself.
+def read_master(path: Path, *, with_variance: bool = True) -> Master:
+    """Read a master: its image, its VAR HDU if it has one and that is wanted, and what a dark says of itself.
 
     Its planes cannot be written to: within a process it is read again only when size or mtime differ.
 
@@ -138,15 +138,15 @@ def read_master(path: Path) -> Master:
         If it cannot be read or is not a two-dimensional image.
     """
     status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
+    key = (str(path), status.st_size, status.st_mtime_ns, with_variance)
     if key not in _masters:
-        _masters[key] = _read_master(path)
+        _masters[key] = _read_master(path, with_variance=with_variance)
         while len(_masters) > MOST_MASTERS:
             _masters.popitem(last=False)
     return _masters[key]
 
 
-def _read_master(path: Path) -> Master:
+def _read_master(path: Path, *, with_variance: bool) -> Master:
     try:
         with quiet(), open_unpacked(path) as stream, fits.open(stream, memmap=False) as hdus:
             for number, hdu in enumerate(hdus):
@@ -160,7 +160,8 @@ def _read_master(path: Path) -> Master:
             )
             if image is None or image.data.ndim != 2:
                 raise SetupError(f"{path.name}: the master holds no two-dimensional image. Replace it.")
-            variance = next((_native(hdu.data) for hdu in hdus if hdu.name == "VAR"), None)
+            shapes = {hdu.name: tuple(getattr(hdu, "shape", ())) for hdu in hdus if hdu.name in ("VAR", "DQ")}
+            variance = next((_native(hdu.data) for hdu in hdus if with_variance and hdu.name == "VAR"), None)
             flags = next((_native(hdu.data) for hdu in hdus if hdu.name == "DQ"), None)
             header = image.header.copy()
             data = _native(image.data)
@@ -169,11 +170,9 @@ def _read_master(path: Path) -> Master:
     except (OSError, EOFError, TypeError, ValueError, fits.VerifyError, *UNPACKING_ERRORS) as error:
         raise _unreadable(path, error) from error
     mend_cards(header)
-    for name, plane in (("VAR", variance), ("DQ", flags)):
-        if plane is not None and plane.shape != data.shape:
-            raise SetupError(
-                f"{path.name}: its {name} has the shape {plane.shape}, its image {data.shape}. Replace it."
-            )
+    for name, shape in shapes.items():
+        if shape != data.shape:
+            raise SetupError(f"{path.name}: its {name} has the shape {shape}, its image {data.shape}. Replace it.")
     exposure = header.get("EXPTIME")
     seconds = float(exposure) if isinstance(exposure, (int, float)) and not isinstance(exposure, bool) else None
     return Master(

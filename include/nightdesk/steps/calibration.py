@@ -89,7 +89,8 @@ class Calibration:
         """Return the masters by role; `SetupError` when one has another shape than the frames."""
         with self._once:
             if self._read is None:
-                self._read = {role: read_master(path) for role, path in self.work.masters.by_role.items()}
+                paths, with_variance = self.work.masters.by_role, not self.work.notebook
+                self._read = {role: read_master(path, with_variance=with_variance) for role, path in paths.items()}
         for role, master in self._read.items():
             if master.data.shape != shape:
                 raise SetupError(
