@@ -12,7 +12,9 @@
 
 #include "middle.h"
 
-#if HAS_VECTORS
+#if HAS_VECTORS && __GNUC__ >= 12
+#define MANY_MACHINES __attribute__((target_clones("arch=x86-64-v4", "avx2", "default")))
+#elif HAS_VECTORS
 #define MANY_MACHINES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define MANY_MACHINES
@@ -411,8 +413,9 @@ static inline __attribute__((always_inline)) void judge(const sums *s, const lan
                                                         int width)
 {
     const ptrdiff_t first = n % 2 ? (n - 1) / 2 : n / 2 - 1, second = n / 2;
-    double light[TILE] = {0};
+    double light[TILE] = {0}, needed[TILE] = {0};
     uint8_t far[TILE] = {0};
+    int any = 0;
     for (int x = 0; x < width; x++) {
         const double low = rows[first][x], centre = 0.5 * (low + rows[second][x]);
         const int doubt = (s->any[x] & EXCLUDING) != 0 || s->odd[x] != 0.0 || s->quiet[x] < 0.0 || s->quietest[x] < 0.0;
@@ -420,13 +423,25 @@ static inline __attribute__((always_inline)) void judge(const sums *s, const lan
             if (r->has_level)
                 light[x] = r->tolerance * (low - r->level > 0.0 ? low - r->level : 0.0);
             const double allowed = r->clip_sigma * sqrt(s->quiet[x] * r->least_ratio) + light[x];
-            far[x] = !(s->most[x] - centre <= allowed && centre - s->least[x] <= allowed);
+            const double above = s->most[x] - centre, under = centre - s->least[x];
+            far[x] = !(above <= allowed && under <= allowed);
+            const double sigmas = ((above > under ? above : under) - light[x]) / r->clip_sigma;
+            needed[x] = sigmas * sigmas / r->least_ratio;
+            any |= far[x];
         }
         out->middle[start + x] = centre;
         out->independent[start + x] = s->alone[x] / (double)n;
         out->common[start + x] = s->together[x] / (double)n;
         out->joined[start + x] = s->any[x];
         out->hard[start + x] = (uint8_t)doubt;
+    }
+    if (any) { /* where the lower middle variance, unlike the least one, is enough, no value is looked at by itself */
+        double low[TILE] = {0};
+        for (ptrdiff_t i = 0; i < n; i++)
+            for (int x = 0; x < width; x++)
+                low[x] += before->variances[i * before->variance_stride + x] < needed[x] ? 1.0 : 0.0;
+        for (int x = 0; x < width; x++)
+            far[x] &= !(low[x] <= (double)((n - 1) / 2));
     }
     for (int x = 0; x < width; x++)
         if (far[x] && !out->hard[start + x])
