@@ -38,7 +38,7 @@ PASSWORDS = "login.json"
 STATE = "observatory.json"
 LOCK = ".observatory.lock"
 CONSOLE = "NIGHTDESK_CONSOLE"
-COMPONENTS = ("scheduler", "dag-processor", "api-server", "triggerer")
+COMPONENTS = ("scheduler", "dag-processor", "api-server", "task-api", "triggerer")
 
 
 class ObservatoryError(Exception):
@@ -75,7 +75,8 @@ def environment(home: Path, *, port: int, config: Path, data: Path) -> dict[str,
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "False",
         "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(home / PASSWORDS),
         "AIRFLOW__CORE__FERNET_KEY": own["fernet_key"],
-        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{url}/execution/",
+        # Tasks have an API of their own: in one process with people's, each could wait for the other's lock on sqlite.
+        "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"http://{HOST}:{free_port(port + 1)}/execution/",
         # A busy night keeps sqlite's one writer waiting for longer than its 5 s.
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / DATABASE}?timeout=60",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(home / "logs"),
@@ -118,7 +119,7 @@ def component_log(home: Path, name: str) -> Path:
 
 @dataclass
 class Observatory:
-    """A running observatory: the process above Airflow's four components."""
+    """A running observatory: the process above Airflow's components."""
 
     home: Path
     port: int

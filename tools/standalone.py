@@ -2,7 +2,9 @@
 
 Started by ``tools/observatory.py`` with all settings in the environment. What differs from Airflow's:
 the log servers of scheduler and triggerer stay off (nothing listens but the API on 127.0.0.1), a component
-that dies is started again, its output goes to a log file of limited size, and the pools exist.
+that dies is started again, its output goes to a log file of limited size, and the pools exist. And tasks have an API
+server to themselves: in the one of the web UI a request that holds sqlite's only lock, and waits for its turn to give
+it up, can stand behind another that waits for this lock, until both give up after a minute.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import psutil
 from airflow.cli.commands import standalone_command
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
 
 HOME = Path(os.environ["AIRFLOW_HOME"])
 PORT = int(os.environ["AIRFLOW__API__PORT"])
+TASK_PORT = urlsplit(os.environ["AIRFLOW__CORE__EXECUTION_API_SERVER_URL"]).port
 
 GRACE_SECONDS = 15
 LOG_BYTES = 10_000_000
@@ -59,6 +63,8 @@ class Component(standalone_command.SubCommand):
     def __init__(self, parent: Observatory, name: str, command: list[str], env: dict[str, str]) -> None:
         if name in ("scheduler", "triggerer"):
             command = [*command, "--skip-serve-logs"]
+        if name == "api-server":
+            command = [*command, "--apps", "core"]
         super().__init__(parent, name=name, command=command, env=env)
         self.daemon = True
         self.stopping = threading.Event()
@@ -134,16 +140,18 @@ class Observatory(standalone_command.StandaloneCommand):
         """Do nothing: the login was made, and shown, before."""
 
     def initialize_database(self) -> None:
-        """Migrate the database and make the pools that are missing."""
-        say("Starting        database, then the four components of Airflow (half a minute) ...")
+        """Migrate the database and make the pools that are missing; add the API of the tasks to what is started."""
+        say("Starting        database, then the components of Airflow (half a minute) ...")
         super().initialize_database()
         with contextlib.closing(sqlite3.connect(HOME / DATABASE)) as database:
             database.execute("PRAGMA journal_mode=WAL")  # kept in the file: who reads no longer waits for who writes
         make_pools()
+        command = ["api-server", "--apps", "execution", "--port", str(TASK_PORT)]
+        self.subcommands["task-api"] = Component(self, name="task-api", command=command, env=self.calculate_env())
 
     def is_ready(self) -> bool:
         """Tell whether every component of this start has reported, and the API listens."""
-        return self.port_open(PORT) and all(
+        return all(map(self.port_open, (PORT, TASK_PORT))) and all(
             self._reported(runner) for runner in (SchedulerJobRunner, DagProcessorJobRunner, TriggererJobRunner)
         )
 
