@@ -396,7 +396,7 @@ bit.
 
 "Every product kept" writes three products of each frame, each of them on the disk (fsync) before it gets its name; the
 notebook writes two, and leaves it to the system when they get there. "The same, every product kept" is what the disk
-alone takes for as many bytes. docs/decisions/0008 says where the rest goes.
+alone takes for as many bytes, written and let go of in the same way. docs/decisions/0008 says where the rest goes.
 """
 
 

@@ -5,8 +5,6 @@ faults (a variance that is taken before the flat and may be negative, edges that
 standard profile is in the other modules.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -97,40 +95,6 @@ def roll(image: ArrayLike, xdiff: float, ydiff: float) -> Image:
     """
     shifted = np.roll(np.asarray(image, dtype=np.float64), int(xdiff), axis=1)
     return np.roll(shifted, int(ydiff), axis=0)
-
-
-def combine(images: Sequence[ArrayLike], variances: Sequence[ArrayLike]) -> tuple[Image, Image]:
-    """Combine frames as the notebook did: two medians, the second over the number of frames.
-
-    Parameters
-    ----------
-    images : sequence of array_like, shape (ny, nx)
-        Signal of each frame, in electrons.
-    variances : sequence of array_like, shape (ny, nx)
-        Variance of each frame, in electrons squared.
-
-    Returns
-    -------
-    data, variance : ndarray of float64, shape (ny, nx)
-        Median signal, and median variance divided by the number of frames.
-
-    Raises
-    ------
-    ValueError
-        If there is no frame, or the shapes differ.
-
-    Examples
-    --------
-    >>> combine([[[1.0]], [[5.0]], [[2.0]]], [[[1.0]], [[5.0]], [[3.0]]])
-    (array([[2.]]), array([[1.]]))
-    """
-    return _median(images), _median(variances) / len(variances)
-
-
-def _median(images: Sequence[ArrayLike]) -> Image:
-    if not images:
-        raise ValueError("There is no frame to combine.")
-    return median(np.stack([np.asarray(image, dtype=np.float64) for image in images]))
 
 
 def median(cube: Image) -> Image:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -206,14 +207,25 @@ def _in_threads(
     one: Callable[[str], None], names: Sequence[str], at_once: int, progress: Callable[[int], None]
 ) -> None:
     """Do one thing for every name; what goes wrong for all is raised before the rest is begun."""
+    is_over = threading.Event()
+
+    def _unless_over(name: str) -> None:
+        if is_over.is_set():
+            return
+        try:
+            one(name)
+        except BaseException:
+            is_over.set()
+            raise
+
     with ThreadPoolExecutor(at_once) as pool:
-        waiting = [pool.submit(one, name) for name in names]
+        waiting = [pool.submit(_unless_over, name) for name in names]
         try:
             for done, future in enumerate(waiting, start=1):
                 future.result()
                 progress(done)
         except BaseException:
-            pool.shutdown(cancel_futures=True)
+            is_over.set()
             raise
 
 
