@@ -64,8 +64,12 @@ def say(request: pytest.FixtureRequest) -> Callable[[str], None]:
 
 
 def evening_zone() -> str:
-    """Return a zone where it is evening: noon, when a night ends and `reduce_night` starts, is far from these tests."""
-    ahead = min(18 - datetime.now(UTC).hour, 14)
+    """Return a zone where it is evening: noon, when a night ends and `reduce_night` starts, is far from these tests.
+
+    And where a night has the date of its noon in UTC, by which a backfill counts: less than twelve hours from there.
+    """
+    ahead = 18 - datetime.now(UTC).hour
+    ahead = min(ahead if ahead <= 12 else ahead - 24, 11)
     return f"Etc/GMT{-ahead:+d}"  # whose signs are those of POSIX
 
 
