@@ -1,5 +1,7 @@
 """Groups of frames: the reference, what is fixed on the chip, and the star that is written down."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -21,7 +23,7 @@ def frames(moves=MOVES, hot=HOT, width=3.0) -> list[Stars]:
         stars = seen(STARS, move, seed=number)
         both = np.vstack([hot + np.random.default_rng(number).normal(0, 0.02, hot.shape), stars])
         listed = stars_at(both)
-        lists.append(Stars(**{**vars(listed), "width": np.r_[np.full(len(hot), width), np.full(len(stars), 3.0)]}))
+        lists.append(replace(listed, width=np.r_[np.full(len(hot), width), np.full(len(stars), 3.0)]))
     return lists
 
 
@@ -58,7 +60,7 @@ def test_a_still_group_of_narrow_detections_is_not_believed():
     """Pairs of hot pixels, narrower than the stars around them that moved."""
     few = [Transform(), Transform(dx=30.0)]
     lists = [
-        Stars(**{**vars(one), "width": np.r_[np.full(len(HOT), 1.5), np.full(len(one) - len(HOT), 3.0)]})
+        replace(one, width=np.r_[np.full(len(HOT), 1.5), np.full(len(one) - len(HOT), 3.0)])
         for one in (stars_at(np.vstack([HOT, seen(STARS[:4], move)])) for move in few)
     ]
     assert align_frames(lists, SHAPE).aligned == [0]
@@ -112,7 +114,7 @@ def test_a_first_frame_of_another_field_gives_way():
 
 def test_the_best_reference_is_sharp_with_a_dark_sky():
     lists = [
-        Stars(**{**vars(one), "width": np.full(len(one), width), "sky": sky})
+        replace(one, width=np.full(len(one), width), sky=sky)
         for one, width, sky in zip(frames(hot=HOT[:0]), (4.0, 3.0, 2.5, 2.6), (100, 100, 400, 100), strict=True)
     ]
     assert align_frames(lists, SHAPE, reference="best").reference == 3
@@ -123,7 +125,7 @@ def test_the_star_written_down_is_bright_alone_and_in_every_frame():
     lists = frames(hot=HOT[:0])
     saturated = lists[0].saturated.copy()
     saturated[:3] = True
-    lists[0] = Stars(**{**vars(lists[0]), "saturated": saturated})
+    lists[0] = replace(lists[0], saturated=saturated)
     alignment = align_frames(lists, SHAPE)
     position = choose_star(lists, alignment, SHAPE)
     assert position is not None
@@ -150,7 +152,7 @@ def test_a_star_that_is_saturated_in_another_frame_is_not_written_down():
     assert first is not None
     x, y = alignment.matches[2].transform.inverse().apply([first])[0]
     saturated = np.hypot(lists[2].x - x, lists[2].y - y) < 1.0
-    lists[2] = Stars(**{**vars(lists[2]), "saturated": saturated})
+    lists[2] = replace(lists[2], saturated=saturated)
     assert choose_star(lists, alignment, SHAPE) != first
 
 
