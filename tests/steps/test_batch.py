@@ -24,6 +24,7 @@ def work(night: SmallNight) -> Work:
 def test_frames_are_in_work_at_a_time(work: Work) -> None:
     together = threading.Barrier(3, timeout=10)
     run_steps(work, [Step("isr", lambda passage: together.wait() and None)], work.inputs.frames, at_once=3)
+    assert not together.broken
 
 
 def test_bad_frames_are_named_in_their_order_whoever_is_first(work: Work) -> None:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+ROWS_AHEAD = 128
+"""Of the notebook's stack, made at once at most: the first are on their way to the disk while the next are made."""
+
 
 class RowsAhead:
     """Data and variance of an image, made block by block by several threads, given from top to bottom.

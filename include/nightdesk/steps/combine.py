@@ -23,7 +23,7 @@ from nightdesk.science.median import median_variance_factor
 from nightdesk.science.noise_ratio import noise_ratio
 from nightdesk.science.shift import whole_pixels
 from nightdesk.science.sky import noise_of_rows, sky_of_rows
-from nightdesk.steps.ahead import RowsAhead
+from nightdesk.steps.ahead import ROWS_AHEAD, RowsAhead
 from nightdesk.steps.calibration import BIAS_PAIR
 from nightdesk.steps.recipe import Work
 from nightdesk.steps.stack_header import add_names, exposures, read_noise_of, stack_header
@@ -136,8 +136,6 @@ _Stack = tuple[Frame | RowFrame, list[Any], list[str]]
 
 
 def _notebook_stack(work: Work, names: list[str]) -> _Stack:
-    from nightdesk.steps import fused
-
     opened = [open_planes(work.layout.product(SHIFTED, name)) for name in names]
     ny, nx = opened[0][1]["SCI"].shape
 
@@ -152,7 +150,7 @@ def _notebook_stack(work: Work, names: list[str]) -> _Stack:
         return _median("SCI", rows), _median("VAR", rows) / len(names)
 
     machine = work.settings.machine
-    blocks = machine.blocks(ny, len(names) * nx * BYTES_OF_A_NOTEBOOK_VALUE, most=fused.ROWS_AHEAD)
+    blocks = machine.blocks(ny, len(names) * nx * BYTES_OF_A_NOTEBOOK_VALUE, most=ROWS_AHEAD)
     header = notebook_header(opened[0][0], names)
     return RowFrame((ny, nx), header, RowsAhead(_combine, blocks, machine.workers), standard=False), [], names
 

@@ -33,7 +33,7 @@ from nightdesk.science.extinction import extinction_factor
 from nightdesk.science.flag import NO_DATA
 from nightdesk.science.isr import Prepared, apply_masters, prepare_masters
 from nightdesk.science.sample import look_at_each, window_places
-from nightdesk.steps.ahead import RowsAhead
+from nightdesk.steps.ahead import ROWS_AHEAD, RowsAhead
 from nightdesk.steps.align import describe_shift, rolled, why_no_row
 from nightdesk.steps.batch import run_batch
 from nightdesk.steps.calibration import Calibration
@@ -62,9 +62,6 @@ if TYPE_CHECKING:
 
 CHUNK = 32
 """Rows for which the masters are prepared at once."""
-
-ROWS_AHEAD = 128
-"""Of the notebook's stack, made at once at most: the first are on their way to the disk while the next are made."""
 
 BYTES_OF_MASTERS = 50
 """Of a pixel, prepared."""
